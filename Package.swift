@@ -1,0 +1,77 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+/// Every target of ours: Swift 6 mode, every use of an unsafe construct marked, no warning tolerated.
+let strict: [SwiftSetting] = [
+  .swiftLanguageMode(.v6),
+  .strictMemorySafety(),
+  .treatAllWarnings(as: .error),
+  .enableUpcomingFeature("ExistentialAny"),
+  .enableUpcomingFeature("MemberImportVisibility"),
+]
+
+/// Tests and the harness play with files and processes all day: the same, without the `unsafe` markers.
+let testing: [SwiftSetting] = [
+  .swiftLanguageMode(.v6),
+  .treatAllWarnings(as: .error),
+  .enableUpcomingFeature("ExistentialAny"),
+]
+
+let argumentParser = Target.Dependency.product(name: "ArgumentParser", package: "swift-argument-parser")
+let logging = Target.Dependency.product(name: "Logging", package: "swift-log")
+let system = Target.Dependency.product(name: "SystemPackage", package: "swift-system")
+
+let package = Package(
+  name: "wg6",
+  products: [
+    .executable(name: "wg6", targets: ["wg6"]),
+    .executable(name: "wg6d", targets: ["wg6d"]),
+    .library(name: "WG6Protocol", targets: ["WG6Protocol"]),
+    .library(name: "WG6Config", targets: ["WG6Config"]),
+  ],
+  dependencies: [
+    .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
+    .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
+    .package(url: "https://github.com/apple/swift-system", from: "1.8.1"),
+  ],
+  targets: [
+    // What the system brings.
+    .systemLibrary(name: "CSodium", pkgConfig: "libsodium", providers: [.apt(["libsodium-dev"])]),
+    .systemLibrary(name: "CNetlink", pkgConfig: "libnl-route-3.0", providers: [.apt(["libnl-route-3-dev"])]),
+    .target(name: "CLinux"),
+
+    // The engine, from the primitives to the daemon's threads.
+    .target(name: "WG6Crypto", dependencies: ["CSodium"], swiftSettings: strict),
+    .target(name: "WG6Protocol", dependencies: ["WG6Crypto"], swiftSettings: strict),
+    .target(name: "WG6Config", dependencies: ["WG6Protocol", "WG6Crypto"], swiftSettings: strict),
+    .target(name: "WG6Simulation", dependencies: ["WG6Protocol", "WG6Crypto"], swiftSettings: strict),
+    .target(name: "WG6Linux", dependencies: ["WG6Protocol", "CLinux", "CNetlink", system], swiftSettings: strict),
+    .target(
+      name: "WG6Engine",
+      dependencies: ["WG6Protocol", "WG6Config", "WG6Crypto", "WG6Linux", "CLinux", logging, system],
+      swiftSettings: strict),
+
+    // What people run.
+    .executableTarget(
+      name: "wg6d", dependencies: ["WG6Engine", "WG6Linux", "CLinux", logging, system], swiftSettings: strict),
+    .executableTarget(
+      name: "wg6",
+      dependencies: ["WG6Config", "WG6Protocol", "WG6Crypto", "WG6Linux", "CLinux", argumentParser, system],
+      swiftSettings: strict),
+
+    // What tests and curious people run.
+    .target(name: "WG6Harness", dependencies: [], swiftSettings: testing),
+    .executableTarget(name: "wg6-lab", dependencies: ["WG6Harness", argumentParser], swiftSettings: testing),
+
+    .testTarget(
+      name: "WG6CryptoTests", dependencies: ["WG6Crypto"], swiftSettings: testing),
+    .testTarget(
+      name: "WG6ProtocolTests", dependencies: ["WG6Protocol", "WG6Crypto", "WG6Simulation"], swiftSettings: testing),
+    .testTarget(
+      name: "WG6ConfigTests", dependencies: ["WG6Config", "WG6Protocol", "WG6Crypto"], swiftSettings: testing),
+    .testTarget(
+      name: "WG6EngineTests",
+      dependencies: ["WG6Engine", "WG6Protocol", "WG6Linux", "WG6Crypto"], swiftSettings: testing),
+    .testTarget(name: "ScenarioTests", dependencies: ["WG6Harness"], swiftSettings: testing),
+  ]
+)

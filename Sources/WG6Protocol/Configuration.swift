@@ -1,0 +1,94 @@
+import WG6Crypto
+
+/// A change to a device: what a `set` request, `wg6 set`, `setconf` or a configuration file asks for.
+///
+/// Everything optional means "as it was". Applied as a whole or not at all.
+public struct DeviceUpdate: Sendable {
+  public var privateKey: KeyChange<PrivateKey> = .keep
+  /// 0 asks for a random port.
+  public var listenPort: UInt16?
+  /// 0 takes the mark away.
+  public var firewallMark: UInt32?
+  /// Remove every peer before `peers` are applied.
+  public var replacesPeers = false
+  /// In order; one peer may occur more than once.
+  public var peers: [PeerUpdate] = []
+
+  public init() {}
+}
+
+/// What becomes of a key.
+public enum KeyChange<Key: Sendable>: Sendable {
+  case keep
+  case remove
+  case set(Key)
+}
+
+/// A change to one peer.
+public struct PeerUpdate: Sendable {
+  public let publicKey: PublicKey
+  /// Remove the peer; nothing else of this update counts.
+  public var removes = false
+  /// Do nothing where the peer does not exist yet.
+  public var updatesOnly = false
+  public var presharedKey: KeyChange<PresharedKey> = .keep
+  public var endpoint: Endpoint?
+  /// Seconds; 0 turns it off.
+  public var persistentKeepalive: UInt16?
+  /// Remove the peer's allowed IPs before `allowedIPs` are applied.
+  public var replacesAllowedIPs = false
+  /// In order.
+  public var allowedIPs: [AllowedIPChange] = []
+
+  public init(_ publicKey: PublicKey) {
+    self.publicKey = publicKey
+  }
+}
+
+/// A prefix that a peer gets, taking it from any other, or loses.
+public enum AllowedIPChange: Hashable, Sendable {
+  case add(IPPrefix)
+  case remove(IPPrefix)
+}
+
+/// What a device says of itself: the answer to a `get` request.
+public struct DeviceStatus: Sendable {
+  public var privateKey: PrivateKey?
+  public var publicKey: PublicKey?
+  /// 0 while no socket is bound.
+  public var listenPort: UInt16
+  public var firewallMark: UInt32
+  /// In the order in which they were added.
+  public var peers: [PeerStatus]
+
+  public init(
+    privateKey: PrivateKey? = nil, publicKey: PublicKey? = nil, listenPort: UInt16 = 0, firewallMark: UInt32 = 0,
+    peers: [PeerStatus] = []
+  ) {
+    self.privateKey = privateKey
+    self.publicKey = publicKey
+    self.listenPort = listenPort
+    self.firewallMark = firewallMark
+    self.peers = peers
+  }
+}
+
+/// What a device says of one peer.
+public struct PeerStatus: Sendable {
+  public var publicKey: PublicKey
+  public var presharedKey: PresharedKey?
+  public var endpoint: Endpoint?
+  /// Nanoseconds since 1970 of the last handshake that completed; `nil` before the first.
+  public var lastHandshake: UInt64?
+  /// Bytes of UDP payload, handshakes and keepalives included.
+  public var transmittedBytes: UInt64 = 0
+  public var receivedBytes: UInt64 = 0
+  /// Seconds; 0 is off.
+  public var persistentKeepalive: UInt16 = 0
+  /// In the order in which they were added.
+  public var allowedIPs: [IPPrefix] = []
+
+  public init(publicKey: PublicKey) {
+    self.publicKey = publicKey
+  }
+}
