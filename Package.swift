@@ -64,7 +64,7 @@ let package = Package(
     .executableTarget(name: "wg6-lab", dependencies: ["WG6Harness", argumentParser], swiftSettings: testing),
 
     .testTarget(
-      name: "WG6CryptoTests", dependencies: ["WG6Crypto"], swiftSettings: testing),
+      name: "WG6CryptoTests", dependencies: ["WG6Crypto", "CSodium"], swiftSettings: testing),
     .testTarget(
       name: "WG6ProtocolTests", dependencies: ["WG6Protocol", "WG6Crypto", "WG6Simulation"], swiftSettings: testing),
     .testTarget(
