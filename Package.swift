@@ -63,10 +63,11 @@ let package = Package(
     .target(name: "WG6Harness", dependencies: [], swiftSettings: testing),
     .executableTarget(name: "wg6-lab", dependencies: ["WG6Harness", argumentParser], swiftSettings: testing),
 
+    .target(name: "TestVectors", dependencies: ["WG6Crypto"], path: "Tests/TestVectors", swiftSettings: testing),
     .testTarget(
-      name: "WG6CryptoTests", dependencies: ["WG6Crypto", "CSodium"], swiftSettings: testing),
+      name: "WG6CryptoTests", dependencies: ["WG6Crypto", "CSodium", "TestVectors"], swiftSettings: testing),
     .testTarget(
-      name: "WG6ProtocolTests", dependencies: ["WG6Protocol", "WG6Crypto", "WG6Simulation"], swiftSettings: testing),
+      name: "WG6ProtocolTests", dependencies: ["WG6Protocol", "WG6Crypto", "WG6Simulation", "TestVectors"], swiftSettings: testing),
     .testTarget(
       name: "WG6ConfigTests", dependencies: ["WG6Config", "WG6Protocol", "WG6Crypto"], swiftSettings: testing),
     .testTarget(

@@ -1,3 +1,4 @@
+import TestVectors
 import Testing
 
 @testable import WG6Crypto
@@ -58,14 +59,6 @@ import Testing
     state.update(input.span.bytes)
     return hex(state.digest())
   }
-}
-
-extension RawSpan {
-  var array: [UInt8] { (0..<byteCount).map { byte(at: $0) } }
-}
-
-func hex(_ digest: Digest) -> String {
-  hex(digest.indices.map { digest[$0] })
 }
 
 private enum HashTestsExpected {

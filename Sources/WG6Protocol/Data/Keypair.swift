@@ -76,7 +76,7 @@ import WG6Crypto
 }
 
 /// The address of a keypair.
-@safe struct KeypairReference: Equatable, @unchecked Sendable {
+@safe struct KeypairReference: @unchecked Sendable {
   // SAFETY: whoever holds one is the control path, or a data thread between two quiescent points.
   let pointer: UnsafeMutablePointer<Keypair>
 

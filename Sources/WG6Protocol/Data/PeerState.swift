@@ -54,9 +54,11 @@ struct PeerEvent: OptionSet {
 }
 
 /// The address of a peer's state.
-@safe public struct PeerReference: Hashable, @unchecked Sendable {
+@safe public struct PeerReference: Equatable, @unchecked Sendable {
   // SAFETY: as for `KeypairReference`.
   let pointer: UnsafeMutablePointer<PeerState>
+
+  public static func == (left: PeerReference, right: PeerReference) -> Bool { unsafe left.pointer == right.pointer }
 
   static func create(slot: UInt32) -> PeerReference {
     let pointer = UnsafeMutablePointer<PeerState>.allocate(capacity: 1)

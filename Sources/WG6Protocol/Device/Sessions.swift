@@ -94,6 +94,13 @@ extension Device {
     actions.append(.wakeOutbound)
   }
 
+  /// Sessions that keys exist for, for tests.
+  package var sessionCount: Int {
+    peers.compactMap { $0 }.reduce(0) { count, peer in
+      count + [peer.previous, peer.current, peer.next].count { $0 != nil }
+    }
+  }
+
   /// Unpublishes a keypair that is in no slot any more.
   private func drop(_ keypair: KeypairReference?) {
     guard let keypair else { return }

@@ -2,8 +2,8 @@ import Foundation
 import WG6Crypto
 
 /// Published vectors: read from `WG6_VECTORS`, or from `shared/vectors` beside the checkout; never committed.
-enum Vectors {
-  static let folder: URL? = {
+public enum Vectors {
+  public static let folder: URL? = {
     let candidates =
       ProcessInfo.processInfo.environment["WG6_VECTORS"].map { [URL(fileURLWithPath: $0)] }
       ?? [
@@ -13,31 +13,28 @@ enum Vectors {
   }()
 
   /// Why vector tests are skipped where they are.
-  static let absence: String = "no published vectors: set WG6_VECTORS to their folder (the RFCs' own values still run)"
+  public static let absence: String = "no published vectors: set WG6_VECTORS to their folder (the RFCs' own values still run)"
 
-  static var present: Bool {
+  public static var present: Bool {
     if folder == nil { print("SKIPPED: \(absence)") }
     return folder != nil
   }
 
-  static func load<Value: Decodable>(_ name: String, as type: Value.Type) throws -> Value {
+  public static func load<Value: Decodable>(_ name: String, as type: Value.Type) throws -> Value {
     try JSONDecoder().decode(type, from: Data(contentsOf: folder!.appending(path: name)))
   }
 }
 
 /// Project Wycheproof's file format, as far as it is used here.
-struct Wycheproof<Test: Decodable>: Decodable {
-  struct Group: Decodable {
-    let tests: [Test]
-    let ivSize: Int?
-    let tagSize: Int?
-    let keySize: Int?
+public struct Wycheproof<Test: Decodable>: Decodable {
+  public struct Group: Decodable {
+    public let tests: [Test]
   }
-  let testGroups: [Group]
+  public let testGroups: [Group]
 }
 
 /// The bytes that hexadecimal text spells.
-func bytes(hex: String) -> [UInt8] {
+public func bytes(hex: String) -> [UInt8] {
   precondition(hex.utf8.count % 2 == 0)
   var result: [UInt8] = []
   var digits = hex.utf8.makeIterator()
@@ -47,18 +44,26 @@ func bytes(hex: String) -> [UInt8] {
   return result
 }
 
-func hex(_ bytes: some Sequence<UInt8>) -> String {
+public func hex(_ bytes: some Sequence<UInt8>) -> String {
   bytes.map { String(format: "%02x", $0) }.joined()
 }
 
 extension PrivateKey {
-  convenience init(hex: String) {
-    self.init(bytes: WG6CryptoTests.bytes(hex: hex).span.bytes)!
+  public convenience init(hex: String) {
+    self.init(bytes: TestVectors.bytes(hex: hex).span.bytes)!
   }
 }
 
 extension PublicKey {
-  init(hex: String) {
-    self.init(bytes: WG6CryptoTests.bytes(hex: hex).span.bytes)!
+  public init(hex: String) {
+    self.init(bytes: TestVectors.bytes(hex: hex).span.bytes)!
   }
+}
+
+public func hex(_ digest: InlineArray<32, UInt8>) -> String {
+  hex(digest.indices.map { digest[$0] })
+}
+
+extension RawSpan {
+  public var array: [UInt8] { (0..<byteCount).map { unsafeLoad(fromByteOffset: $0, as: UInt8.self) } }
 }
