@@ -66,8 +66,10 @@ extension RawSpan {
     unsafe withUnsafeBytes { unsafe String(decoding: $0, as: UTF8.self) }
   }
 
-  /// The bytes as a message may quote them: at most 60 characters, everything unprintable shown as `?`.
+  /// The bytes as a message may quote them: at most 60 characters, everything unprintable shown as `?`, and nothing that
+  /// could be a key, or most of one, in the wrong place.
   var quotable: String {
+    if resemblesKey { return "(\(byteCount) characters that look like a key)" }
     var text = ""
     for index in 0..<Swift.min(byteCount, 60) {
       let character = byte(at: index)
@@ -76,10 +78,48 @@ extension RawSpan {
     return byteCount > 60 ? text + "…" : text
   }
 
+  /// Whether this is long and of the characters of base64 or hexadecimal alone.
+  private var resemblesKey: Bool {
+    guard byteCount >= 32 else { return false }
+    for index in 0..<byteCount {
+      switch byte(at: index) {
+      case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"), UInt8(ascii: "0")...UInt8(ascii: "9"),
+        UInt8(ascii: "+"), UInt8(ascii: "/"), UInt8(ascii: "="):
+        continue
+      default: return false
+      }
+    }
+    return true
+  }
+
   /// Whether every byte is zero, looking at all of them.
   var isAllZero: Bool {
     var union: UInt8 = 0
     for index in 0..<byteCount { union |= byte(at: index) }
     return union == 0
+  }
+
+  /// Whether C's `isspace` holds for the byte at `index`.
+  func isSpace(at index: Int) -> Bool {
+    let character = byte(at: index)
+    return character == UInt8(ascii: " ") || (9...13).contains(character)
+  }
+
+  /// Where the text is without the white space at the ends of `range`.
+  func trimming(_ range: Range<Int>) -> Range<Int> {
+    var start = range.lowerBound
+    var end = range.upperBound
+    while start < end, isSpace(at: start) { start += 1 }
+    while end > start, isSpace(at: end - 1) { end -= 1 }
+    return start..<end
+  }
+
+  /// Where the next word behind `index` is; `nil` where there is none.
+  func word(from index: Int) -> Range<Int>? {
+    var start = index
+    while start < byteCount, isSpace(at: start) { start += 1 }
+    var end = start
+    while end < byteCount, !isSpace(at: end) { end += 1 }
+    return start == end ? nil : start..<end
   }
 }
