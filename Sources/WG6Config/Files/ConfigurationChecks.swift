@@ -17,7 +17,8 @@ extension ConfigurationReader {
       }
       if key == ownKey {
         refuse(
-          "read PublicKey = \(key), the key of this interface itself, expected another peer's", line: draft.publicKeyLine)
+          "read PublicKey = \(key), the key of this interface itself, expected another peer's",
+          line: draft.publicKeyLine)
       }
       if let first = lines[key] {
         warn("the peer of line \(first) again; this section changes it", line: draft.line)

@@ -64,7 +64,9 @@ struct ConfigurationReader: ~Copyable {
     guard text.firstIndex(of: 0) == nil else { return refuse("read a NUL byte, expected text") }
     let uncommented = text.extracting(0..<(text.firstIndex(of: UInt8(ascii: "#")) ?? text.byteCount))
     content.removeAll()
-    for index in 0..<uncommented.byteCount where !uncommented.isSpace(at: index) { content.append(uncommented[text: index]) }
+    for index in 0..<uncommented.byteCount where !uncommented.isSpace(at: index) {
+      content.append(uncommented[text: index])
+    }
     guard !content.isEmpty else { return }
     content.withBytes { content in
       if content[text: 0] == UInt8(ascii: "[") { return startSection(content) }
@@ -74,7 +76,8 @@ struct ConfigurationReader: ~Copyable {
       let keyText = content.extracting(0..<equals)
       let value = content.extracting(equals + 1..<content.byteCount)
       switch section {
-      case .none: refuse("read \(ConfigurationReader.quoted(keyText)) before any section, expected [Interface] or [Peer] first")
+      case .none:
+        refuse("read \(ConfigurationReader.quoted(keyText)) before any section, expected [Interface] or [Peer] first")
       case .unknown: break
       case .interface, .peer:
         guard let key = key(keyText) else { return }
@@ -173,7 +176,8 @@ struct ConfigurationReader: ~Copyable {
     var isWord = text.byteCount > 0 && text.byteCount <= 32
     for index in 0..<text.byteCount where isWord {
       let character = text[text: index]
-      isWord = (UInt8(ascii: "a")...UInt8(ascii: "z")).contains(character | 0x20) || character == UInt8(ascii: "_")
+      isWord =
+        (UInt8(ascii: "a")...UInt8(ascii: "z")).contains(character | 0x20) || character == UInt8(ascii: "_")
         || character == UInt8(ascii: "-") || (UInt8(ascii: "0")...UInt8(ascii: "9")).contains(character)
     }
     return isWord ? "the key “\(text.string)”" : "an unknown key of \(text.byteCount) characters"

@@ -58,7 +58,8 @@ public struct EndpointName: Hashable, Sendable, CustomStringConvertible {
       guard let address = IPAddress(text: host.extracting(0..<(percent ?? host.byteCount))) else {
         throw ValueMistake(expected: "an IPv6 address instead of “\(host.quotable)”", wgMessage: wgMessage)
       }
-      if let percent, percent == host.byteCount - 1 || host.byteCount - percent > Int(IFNAMSIZ) || !address.isLinkLocal {
+      if let percent, percent == host.byteCount - 1 || host.byteCount - percent > Int(IFNAMSIZ) || !address.isLinkLocal
+      {
         throw ValueMistake(
           expected: "an interface behind “%”, and a link-local address before it", wgMessage: wgMessage)
       }
@@ -70,7 +71,8 @@ public struct EndpointName: Hashable, Sendable, CustomStringConvertible {
       let character = host[text: index]
       switch character {
       case UInt8(ascii: "0")...UInt8(ascii: "9"), UInt8(ascii: "."): break
-      case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"), UInt8(ascii: "-"), UInt8(ascii: "_"):
+      case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"), UInt8(ascii: "-"),
+        UInt8(ascii: "_"):
         isNumeric = false
       default: isName = false
       }

@@ -18,34 +18,28 @@ extension WipedBytes {
   /// Everything in the file at `path`, which may be a pipe or `/dev/stdin`. Errors are `open`'s and `read`'s; `EFBIG`
   /// past 64 MiB.
   public init(contentsOf path: String) throws(FileFailure) {
-    let descriptor = path.withCString { unsafe open($0, O_RDONLY | O_CLOEXEC) }
+    let descriptor = unsafe path.withCString { unsafe open($0, O_RDONLY | O_CLOEXEC) }
     guard descriptor >= 0 else { throw FileFailure(path: path, errno: errno) }
     defer { close(descriptor) }
     self.init(minimumCapacity: 8192)
-    do {
-      try readAll(from: descriptor)
-    } catch {
-      throw FileFailure(path: path, errno: error)
-    }
+    try readAll(from: descriptor, named: path)
   }
 
-  /// Appends everything that `descriptor` has until its end. Throws `read`'s `errno`.
-  public mutating func readAll(from descriptor: Int32) throws(Int32) {
+  /// Appends everything that `descriptor`, called `path` in errors, has until its end.
+  public mutating func readAll(from descriptor: Int32, named path: String) throws(FileFailure) {
     var isOpen = true
     while isOpen {
-      try append(upTo: 65536) { (buffer: UnsafeMutableRawBufferPointer) throws(Int32) -> Int in
+      unsafe try append(upTo: 65536) { (buffer: UnsafeMutableRawBufferPointer) throws(FileFailure) -> Int in
         while true {
           let count = unsafe read(descriptor, buffer.baseAddress!, buffer.count)
           if count >= 0 {
             isOpen = count > 0
             return count
           }
-          if errno != EINTR { throw errno }
+          if errno != EINTR { throw FileFailure(path: path, errno: errno) }
         }
       }
-      if count > WipedBytes.maximumFileSize { throw EFBIG }
+      if count > WipedBytes.maximumFileSize { throw FileFailure(path: path, errno: EFBIG) }
     }
   }
 }
-
-extension Int32: @retroactive Error {}

@@ -66,7 +66,8 @@ extension ConfigurationReader {
       read(key, value) { (reader, value) throws(ValueMistake) in
         let endpoint = try EndpointName(value)
         if endpoint.lacksBrackets {
-          reader.warn("Endpoint = \(endpoint): read as [\(endpoint.host)]:\(endpoint.service); brackets would make it plain")
+          reader.warn(
+            "Endpoint = \(endpoint): read as [\(endpoint.host)]:\(endpoint.service); brackets would make it plain")
         }
         reader.drafts[last].endpoint = endpoint
         reader.drafts[last].endpointLine = reader.line
@@ -140,7 +141,8 @@ extension ConfigurationReader {
 
   /// A key's value is told by its length alone.
   private mutating func refuseKey(_ key: String, _ value: RawSpan, orName: Bool = false) {
-    let read = value.byteCount == KeyBase64.encodedLength ? "44 characters that are no key" : "\(value.byteCount) characters"
+    let read =
+      value.byteCount == KeyBase64.encodedLength ? "44 characters that are no key" : "\(value.byteCount) characters"
     refuse("read \(key) of \(read), expected 44 characters of base64\(orName ? ", or @name" : "")")
   }
 }

@@ -83,7 +83,8 @@ public struct AllowedIPList: Sendable {
   private mutating func append(_ element: RawSpan) throws(ValueMistake) {
     var text = element
     var removes = false
-    if let sign = element.byteCount > 0 ? element[text: 0] : nil, sign == UInt8(ascii: "+") || sign == UInt8(ascii: "-") {
+    if let sign = element.byteCount > 0 ? element[text: 0] : nil, sign == UInt8(ascii: "+") || sign == UInt8(ascii: "-")
+    {
       removes = sign == UInt8(ascii: "-")
       replaces = false
       text = element.extracting(1..<element.byteCount)

@@ -83,7 +83,8 @@ extension RawSpan {
     guard byteCount >= 32 else { return false }
     for index in 0..<byteCount {
       switch byte(at: index) {
-      case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"), UInt8(ascii: "0")...UInt8(ascii: "9"),
+      case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"),
+        UInt8(ascii: "0")...UInt8(ascii: "9"),
         UInt8(ascii: "+"), UInt8(ascii: "/"), UInt8(ascii: "="):
         continue
       default: return false
