@@ -21,7 +21,6 @@ extension WipedBytes {
     let descriptor = unsafe path.withCString { unsafe open($0, O_RDONLY | O_CLOEXEC) }
     guard descriptor >= 0 else { throw FileFailure(path: path, errno: errno) }
     defer { close(descriptor) }
-    self.init(minimumCapacity: 8192)
     try readAll(from: descriptor, named: path)
   }
 
