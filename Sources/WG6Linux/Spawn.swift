@@ -29,7 +29,7 @@ public struct Child: Sendable {
 
     var argv: [UnsafeMutablePointer<CChar>?] = unsafe ([path] + arguments).map { unsafe strdup($0) }
     unsafe argv.append(nil)
-    defer { for unsafeargument in unsafe argv { unsafe free(argument) } }
+    defer { unsafe argv.forEach { unsafe free($0) } }
     var identifier: pid_t = 0
     let result = unsafe posix_spawn(&identifier, path, nil, &attributes, argv, environ)
     guard result == 0 else { throw Errno(rawValue: result) }

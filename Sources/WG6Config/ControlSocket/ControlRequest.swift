@@ -103,10 +103,7 @@ public struct ControlRequestParser: ~Copyable {
 
   private mutating func readDevice(_ key: RawSpan, _ value: RawSpan) {
     if key.equals("private_key") {
-      let change = KeyHex.decode(value) { key in
-        key.isAllZero ? KeyChange<PrivateKey>.remove : PrivateKey(bytes: key).map { .set($0) } ?? .keep
-      }
-      guard let change else { return refuseKey("private_key", value) }
+      guard let change = KeyChange<PrivateKey>(hexadecimal: value) else { return refuseKey("private_key", value) }
       device.privateKey = change
     } else if key.equals("listen_port") {
       guard let port = value.decimal(upTo: 65535) else {
@@ -145,10 +142,7 @@ public struct ControlRequestParser: ~Copyable {
       }
       peer!.allowedIPs.append(removes ? .remove(prefix) : .add(prefix))
     } else if key.equals("preshared_key") {
-      let change = KeyHex.decode(value) { key in
-        key.isAllZero ? KeyChange<PresharedKey>.remove : PresharedKey(bytes: key).map { .set($0) } ?? .keep
-      }
-      guard let change else { return refuseKey("preshared_key", value) }
+      guard let change = KeyChange<PresharedKey>(hexadecimal: value) else { return refuseKey("preshared_key", value) }
       peer!.presharedKey = change
     } else if key.equals("endpoint") {
       guard let endpoint = Endpoint(text: value) else {

@@ -18,6 +18,7 @@ extension WipedBytes {
   /// Everything in the file at `path`, which may be a pipe or `/dev/stdin`. Errors are `open`'s and `read`'s; `EFBIG`
   /// past 64 MiB.
   public init(contentsOf path: String) throws(FileFailure) {
+    self.init(minimumCapacity: 8192)
     let descriptor = unsafe path.withCString { unsafe open($0, O_RDONLY | O_CLOEXEC) }
     guard descriptor >= 0 else { throw FileFailure(path: path, errno: errno) }
     defer { close(descriptor) }

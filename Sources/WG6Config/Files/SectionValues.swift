@@ -7,10 +7,7 @@ extension ConfigurationReader {
   mutating func readInterface(_ key: String, _ value: RawSpan, spaced: RawSpan) {
     switch key {
     case "PrivateKey":
-      let change = KeyBase64.decode(value) { key in
-        key.isAllZero ? KeyChange<PrivateKey>.remove : PrivateKey(bytes: key).map { .set($0) } ?? .keep
-      }
-      guard let change else { return refuseKey(key, value) }
+      guard let change = KeyChange<PrivateKey>(base64: value) else { return refuseKey(key, value) }
       result.privateKey = change
     case "ListenPort":
       read(key, value) { (reader, value) throws(ValueMistake) in reader.result.listenPort = try ValueText.port(value) }
@@ -57,10 +54,7 @@ extension ConfigurationReader {
         refuseKey(key, value, orName: true)
       }
     case "PresharedKey":
-      let change = KeyBase64.decode(value) { key in
-        key.isAllZero ? KeyChange<PresharedKey>.remove : PresharedKey(bytes: key).map { .set($0) } ?? .keep
-      }
-      guard let change else { return refuseKey(key, value) }
+      guard let change = KeyChange<PresharedKey>(base64: value) else { return refuseKey(key, value) }
       drafts[last].presharedKey = change
     case "Endpoint":
       read(key, value) { (reader, value) throws(ValueMistake) in

@@ -1,4 +1,5 @@
 import WG6Crypto
+import WG6Protocol
 
 /// A few characters on the stack: an address, an endpoint, a number, on their way to a `WipedBytes` or a `String`.
 struct ShortText {
@@ -51,5 +52,29 @@ extension WipedBytes {
     var text = ShortText()
     text.append(decimal: value)
     append(text)
+  }
+}
+
+/// Addresses into text that is wiped, without a `String` between.
+extension WipedBytes {
+  public mutating func append(_ address: IPAddress) {
+    var text = ShortText()
+    address.write(to: &text)
+    append(text)
+  }
+
+  public mutating func append(_ prefix: IPPrefix) {
+    var text = ShortText()
+    prefix.write(to: &text)
+    append(text)
+  }
+
+  public mutating func append(number value: some UnsignedInteger) {
+    append(decimal: UInt64(value))
+  }
+
+  /// The 44 characters of a key in base64.
+  public mutating func append(base64 key: RawSpan) {
+    KeyBase64.encode(key) { append($0) }
   }
 }
