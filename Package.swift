@@ -45,7 +45,8 @@ let package = Package(
     .target(name: "WG6Protocol", dependencies: ["WG6Crypto"], swiftSettings: strict),
     .target(name: "WG6Config", dependencies: ["WG6Protocol", "WG6Crypto"], swiftSettings: strict),
     .target(name: "WG6Simulation", dependencies: ["WG6Protocol", "WG6Crypto"], swiftSettings: strict),
-    .target(name: "WG6Linux", dependencies: ["WG6Protocol", "CLinux", "CNetlink", system], swiftSettings: strict),
+    .target(
+      name: "WG6Linux", dependencies: ["WG6Protocol", "WG6Crypto", "CLinux", "CNetlink", system], swiftSettings: strict),
     .target(
       name: "WG6Engine",
       dependencies: ["WG6Protocol", "WG6Config", "WG6Crypto", "WG6Linux", "CLinux", logging, system],

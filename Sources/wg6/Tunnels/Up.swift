@@ -1,0 +1,8 @@
+import ArgumentParser
+
+struct Up: ParsableCommand {
+  func run() throws {}
+}
+struct Down: ParsableCommand {
+  func run() throws {}
+}
