@@ -10,7 +10,7 @@ public enum ConfigurationError: Error, Equatable, Sendable {
 extension Device {
   /// Makes the changes of `update`, all or none. Ports and marks are the caller's: the device has no sockets.
   public func apply(_ update: DeviceUpdate, now: Now) throws(ConfigurationError) {
-    try refuseOwnKey(in: update)
+    try check(update)
     defer {
       publishAllowedIPs()
       reclaim()
@@ -40,8 +40,8 @@ extension Device {
       })
   }
 
-  /// A peer with our own key would be us talking to ourselves, and the handshake would even succeed.
-  private func refuseOwnKey(in update: DeviceUpdate) throws(ConfigurationError) {
+  /// Says whether `apply` would refuse `update`. A peer with our own key would be us talking to ourselves.
+  public func check(_ update: DeviceUpdate) throws(ConfigurationError) {
     let own: PublicKey?
     switch update.privateKey {
     case .keep: own = identity?.publicKey
