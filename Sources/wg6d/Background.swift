@@ -51,7 +51,7 @@ private var ownPath: String {
   guard count > 0, count < buffer.count else { return link }
   let path = String(decoding: (0..<count).map { buffer[$0] }, as: UTF8.self)
   // A program that was replaced while it started has no path any more.
-  return access(path, X_OK) == 0 ? path : link
+  return unsafe access(path, X_OK) == 0 ? path : link
 }
 
 /// The child's side: says once how the start went, to whoever waits for it.
