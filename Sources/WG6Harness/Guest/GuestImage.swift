@@ -27,7 +27,7 @@ struct GuestImage {
   static var isPossible: Bool { (try? kernelVersion()) != nil }
 
   /// Counted up whenever the contents change, so that old caches are left alone.
-  private static let formatVersion = 1
+  private static let formatVersion = 2
 
   /// The newest installed kernel that comes with a WireGuard module.
   private static func kernelVersion() throws -> String {
@@ -69,9 +69,10 @@ struct GuestImage {
     try add("bin/busybox", from: Binaries.path(of: "busybox"))
 
     var libraries: Set<String> = []
-    for tool in ["wg", "ip", "ping", "iperf3"] {
+    // busybox's own shell would prefer its applets (`ip`, `ping`) to the real ones: so the shell is Debian's as well.
+    for (tool, name) in [("wg", "wg"), ("ip", "ip"), ("ping", "ping"), ("iperf3", "iperf3"), ("dash", "sh")] {
       let path = try Binaries.path(of: tool)
-      try add("bin/\(tool)", from: path)
+      try add("bin/\(name)", from: path)
       let words = try lab.command("ldd", path).split(whereSeparator: \.isWhitespace)
       libraries.formUnion(words.filter { $0.hasPrefix("/") }.map(String.init))
     }
@@ -111,7 +112,7 @@ struct GuestImage {
   /// The guest's first process. Reads commands from the second serial port: one line is one script in base64; the answer
   /// is one line as well, status, output and complaints, the latter two in base64.
   private static let initScript = """
-    #!/bin/busybox sh
+    #!/bin/sh
     for tool in $(/bin/busybox --list); do [ -e /bin/$tool ] || /bin/busybox ln -s busybox /bin/$tool; done
     export PATH=/bin:/sbin HOME=/tmp
     mount -t proc proc /proc; mount -t sysfs sys /sys; mount -t devtmpfs dev /dev; mkdir -p /dev/shm

@@ -97,9 +97,9 @@ extension Scenario {
     "allowed-ips", "packets with an inner source that is not the peer's are dropped"
   ) { lab in
     let tunnel = try Tunnel(in: lab)
+    try tunnel.establish()
     try tunnel.client.ip("addr", "add", "10.66.0.66/24", "dev", "wg0")
     try tunnel.client.ip("addr", "add", "fd66::66/64", "dev", "wg0", "nodad")
-    try tunnel.establish()
     let capture = try tunnel.server.capture(on: "wg0", "host 10.66.0.66 or host fd66::66")
     try lab.require(
       !tunnel.answers(from: tunnel.client, Tunnel.serverInner.v4, "-I", "10.66.0.66"), "a false IPv4 source: no answer")

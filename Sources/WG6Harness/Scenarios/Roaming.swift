@@ -120,8 +120,8 @@ extension Tunnel {
     try client.shell(
       """
       set -e
-      ip addr add \(to.address)\(length(to)) dev wan \(v6 ? "nodad" : "")
       ip addr del \(from.address)\(length(from)) dev wan
+      ip addr add \(to.address)\(length(to)) dev wan \(v6 ? "nodad" : "")
       wg set wg0 listen-port \(to.port) peer \(serverKey) endpoint \(server):\(Self.port)
       """)
   }
