@@ -75,8 +75,10 @@ private final class Pairing {
       func bracketed(_ address: String) -> String { (v6 ? "[\(address)]" : address) + ":\(52000 + index)" }
       let prefix = (v4: "10.\(number).\(index)", v6: "fd00:\(number):\(index):")
       let names = leftSpeaksFirst ? [lab.implementation, other] : [other, lab.implementation]
+      // Against itself both ways round look alike.
+      let side = other == lab.implementation && !leftSpeaksFirst ? ", right first" : ""
       let title =
-        "\(names[0].rawValue) → \(names[1].rawValue) over \(v6 ? "IPv6" : "IPv4")\(hasSecret ? " with psk" : "")"
+        "\(names[0].rawValue) → \(names[1].rawValue) over \(v6 ? "IPv6" : "IPv4")\(hasSecret ? " with psk" : "")\(side)"
 
       try near.configure(
         listenPort: 52000 + index,

@@ -58,7 +58,8 @@ extension Lab {
     say("")
     say("The lab stays. To look around:")
     for host in hosts { say("  \(directory)/enter \(host.name)          (network namespace \(host.namespace))") }
-    say("for example:  \(directory)/enter \(hosts[0].name) wg show")
+    guard let first = hosts.first else { return }
+    say("for example:  \(directory)/enter \(first.name) wg show")
     say("Remove it with:  wg6-lab clean")
   }
 }

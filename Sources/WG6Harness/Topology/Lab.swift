@@ -55,6 +55,7 @@ public final class Lab {
       return try body(lab)
     } catch {
       let evidence = Evidence.collect(from: lab, title: title, error: error)
+      if stays { lab.explain() }
       throw ScenarioFailed(title: title, reason: error, evidence: evidence)
     }
   }
@@ -133,9 +134,9 @@ public final class Lab {
     let script = """
       #!/bin/sh
       # Enters a host of this lab: enter HOST [COMMAND…]. A shell without a command.
-      host=$1; shift
+      host=${1:-}
       here=\(directory)/hosts/$host
-      [ -d "$here" ] || { echo "hosts: $(ls \(directory)/hosts | xargs)" >&2; exit 1; }
+      [ -n "$host" ] && [ -d "$here" ] && shift || { echo "hosts: $(ls \(directory)/hosts | xargs)" >&2; exit 1; }
       [ $# -gt 0 ] || set -- "${SHELL:-/bin/sh}"
       exec ip netns exec \(LabName.namespace(name, ""))$host /bin/sh -c '
         here=$1; shift

@@ -7,12 +7,9 @@ public enum Throughput {
   {
     let outcome = try host.run(
       ["iperf3", "-J", "-t", "\(seconds)", "-c", target] + (back ? ["-R"] : []), within: Double(seconds) + 30)
-    struct Report: Decodable {
-      struct End: Decodable { let sum_received: Sum }
-      struct Sum: Decodable { let bits_per_second: Double }
-      let end: End
-    }
-    return try JSONDecoder().decode(Report.self, from: Data(outcome.output.utf8)).end.sum_received.bits_per_second / 1e9
+    let decoder = JSONDecoder()
+    decoder.keyDecodingStrategy = .convertFromSnakeCase
+    return try decoder.decode(Report.self, from: Data(outcome.output.utf8)).end.sumReceived.bitsPerSecond / 1e9
   }
 
   /// Starts the far end, which serves any number of measurements until the lab is cleared.
@@ -23,5 +20,12 @@ public enum Throughput {
     } else {
       try machine.shell("iperf3 -s -D >/tmp/iperf.log 2>&1")
     }
+  }
+
+  /// The part of iperf3's report that matters here.
+  private struct Report: Decodable {
+    struct End: Decodable { let sumReceived: Sum }
+    struct Sum: Decodable { let bitsPerSecond: Double }
+    let end: End
   }
 }
