@@ -12,6 +12,7 @@ extension Scenario {
     let cells = pairings.flatMap(\.cells)
 
     lab.say("\(cells.count) tunnels: the initiators speak first")
+    for pairing in pairings { try pairing.watchInitiations() }
     for cell in cells { try cell.establish() }
     try lab.require(true, "every initiator got through to a responder that did not know its address")
 
@@ -27,6 +28,8 @@ extension Scenario {
       let after = try cell.handshakeTime()
       try lab.require(after > before, "\(cell.title): rekeyed after \(after - before) s")
     }
+    for pairing in pairings { try pairing.requireRoles() }
+    try lab.require(true, "only the initiators ever initiated")
 
     lab.say("TCP through each tunnel, Gbit/s there and back")
     for pairing in pairings { try pairing.serveThroughput() }
@@ -39,10 +42,15 @@ private final class Pairing {
   let left: Host
   let right: any Machine
   private(set) var cells: [Cell] = []
+  private var initiations: Capture?
+
+  private static let leftOuter = ["192.0.2.1", "2001:db8:2::1"]
+  private static let rightOuter = ["192.0.2.2", "2001:db8:2::2"]
+  private static func port(_ index: Int) -> Int { 52_000 + index }
 
   /// Builds the cable and eight tunnels over it: both families outside, with and without a preshared key, both ways round.
   init(in lab: Lab, number: Int, other: Implementation) throws {
-    let outer = (left: ["192.0.2.1", "2001:db8:2::1"], right: ["192.0.2.2", "2001:db8:2::2"])
+    let outer = (left: Self.leftOuter, right: Self.rightOuter)
     left = try lab.host("left\(number)")
     let port = left.port("wan", outer.left[0] + "/24", outer.left[1] + "/64")
     if other == .kernel {
@@ -72,7 +80,7 @@ private final class Pairing {
         }
       let secret = hasSecret ? try lab.command("wg", "genpsk").trimmed : nil
       let v6 = family == 1
-      func bracketed(_ address: String) -> String { (v6 ? "[\(address)]" : address) + ":\(52000 + index)" }
+      func bracketed(_ address: String) -> String { (v6 ? "[\(address)]" : address) + ":\(Self.port(index))" }
       let prefix = (v4: "10.\(number).\(index)", v6: "fd00:\(number):\(index):")
       let names = leftSpeaksFirst ? [lab.implementation, other] : [other, lab.implementation]
       // Against itself both ways round look alike.
@@ -81,7 +89,7 @@ private final class Pairing {
         "\(names[0].rawValue) → \(names[1].rawValue) over \(v6 ? "IPv6" : "IPv4")\(hasSecret ? " with psk" : "")\(side)"
 
       try near.configure(
-        listenPort: 52000 + index,
+        listenPort: Self.port(index),
         peers: [
           PeerSettings(
             far.keys.publicKey, presharedKey: secret,
@@ -89,7 +97,7 @@ private final class Pairing {
             allowedIPs: [prefix.v4 + ".2/32", prefix.v6 + ":2/128"])
         ])
       try far.configure(
-        listenPort: 52000 + index,
+        listenPort: Self.port(index),
         peers: [
           PeerSettings(
             near.keys.publicKey, presharedKey: secret,
@@ -102,6 +110,26 @@ private final class Pairing {
         Cell(
           title: title, left: left, right: right, near: near, far: far, leftSpeaksFirst: leftSpeaksFirst,
           nearInner: [prefix.v4 + ".1", prefix.v6 + ":1"], farInner: [prefix.v4 + ".2", prefix.v6 + ":2"]))
+    }
+  }
+
+  /// Starts to note who sends handshake initiations (type 1, reserved bytes zero).
+  func watchInitiations() throws {
+    initiations = try left.capture(
+      on: "wan", "(ip and udp[8:4] = 0x01000000) or (ip6 and ip6[48:4] = 0x01000000)")
+  }
+
+  /// Fails unless in every tunnel it was the initiator, and nobody else, who began each session.
+  func requireRoles() throws {
+    initiations?.stop()
+    let packets = try initiations?.packets() ?? []
+    for (index, cell) in cells.enumerated() {
+      let sources = packets.filter { $0.sourcePort == Self.port(index) }.map { Self.leftOuter.contains($0.source) }
+      guard sources.count >= 2, sources.allSatisfy({ $0 == cell.leftSpeaksFirst }) else {
+        throw Disproved(
+          claim: "\(cell.title): the initiator began both sessions",
+          detail: "\(sources.filter { $0 }.count) from the left, \(sources.filter { !$0 }.count) from the right")
+      }
     }
   }
 
