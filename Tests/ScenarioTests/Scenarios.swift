@@ -10,6 +10,9 @@ struct Scenarios {
   @Test("A laptop with IPv4 only reaches an IPv6 host through the tunnel, and its IPv4 stays outside")
   func demo() throws { try play("demo") }
 
+  @Test("The daemon starts as wireguard-go does, says so when it is ready, and is quick about it")
+  func daemonStarts() throws { try play("daemon-starts") }
+
   @Test("SIGTERM, a deleted interface and kill -9 leave nothing that the next start does not clear")
   func daemonEnds() throws { try play("daemon-ends") }
 
@@ -45,6 +48,9 @@ struct Scenarios {
 
   @Test("Mistreated and replayed datagrams neither crash a daemon nor arrive twice")
   func wireAbuse() throws { try play("wire-abuse") }
+
+  @Test("Broken requests on the control socket are refused and change nothing")
+  func controlAbuse() throws { try play("control-abuse") }
 
   @Test("Ten thousand pings cost no call of malloc per packet")
   func allocations() throws { try play("allocations") }

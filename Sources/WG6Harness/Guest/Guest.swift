@@ -62,35 +62,17 @@ public final class Guest: Machine {
   }
 }
 
-/// The emulator's end of the guest's second serial port.
+/// The emulator's end of the guest's second serial port: lines there and back.
 private final class SerialChannel {
-  private let descriptor: Int32
+  private let socket: UnixSocket
   private var pending: [UInt8] = []
 
   init(path: String) throws {
-    descriptor = socket(AF_UNIX, Int32(SOCK_STREAM.rawValue), 0)
-    var address = sockaddr_un()
-    address.sun_family = sa_family_t(AF_UNIX)
-    withUnsafeMutableBytes(of: &address.sun_path) { $0.copyBytes(from: path.utf8.prefix($0.count - 1)) }
-    let length = socklen_t(MemoryLayout<sockaddr_un>.size)
-    let code = withUnsafePointer(to: &address) {
-      $0.withMemoryRebound(to: sockaddr.self, capacity: 1) { connect(descriptor, $0, length) }
-    }
-    guard code == 0 else { throw SystemFailure("connect to \(path)") }
+    socket = try UnixSocket(path: path)
   }
 
-  deinit { close(descriptor) }
-
   func send(_ text: String) throws {
-    let bytes = Array(text.utf8)
-    var done = 0
-    while done < bytes.count {
-      let count = bytes.withUnsafeBytes {
-        Glibc.send(descriptor, $0.baseAddress! + done, $0.count - done, Int32(MSG_NOSIGNAL))
-      }
-      guard count > 0 else { throw SystemFailure("write to the guest") }
-      done += count
-    }
+    guard socket.send(text, within: 20) else { throw SystemFailure("write to the guest") }
   }
 
   /// Skips lines until one is `text`.
@@ -108,16 +90,10 @@ private final class SerialChannel {
         pending.removeSubrange(...newline)
         return String(decoding: line, as: UTF8.self)
       }
-      var question = pollfd(fd: descriptor, events: Int16(POLLIN), revents: 0)
       let left = end - Clock.seconds
-      guard left > 0, poll(&question, 1, Int32(left * 1000) + 1) >= 0 else {
-        throw Overdue(what: "the guest answers", seconds: seconds)
-      }
-      guard question.revents != 0 else { continue }
-      var buffer = [UInt8](repeating: 0, count: 4096)
-      let count = recv(descriptor, &buffer, buffer.count, 0)
-      guard count > 0 else { throw SystemFailure("read from the guest") }
-      pending += buffer[..<count]
+      guard left > 0 else { throw Overdue(what: "the guest answers", seconds: seconds) }
+      guard let bytes = socket.receive(within: left) else { throw SystemFailure("read from the guest") }
+      pending += bytes
     }
   }
 }

@@ -23,8 +23,9 @@ public struct Scenario: Sendable {
 
   /// Every scenario, in the order in which `wg6-lab list` shows them.
   public static let all: [Scenario] = [
-    .demo, .interop, .roaming, .natKeepalive, .natRemap, .daemonEnds, .upAndDown, .stickySource, .oneFamily,
-    .firewallMark, .portChange, .allowedIPsFilter, .wgQuick, .wireAbuse, .allocations,
+    .demo, .interop, .roaming, .natKeepalive, .natRemap, .daemonStarts, .daemonEnds, .upAndDown, .stickySource,
+    .oneFamily,
+    .firewallMark, .portChange, .allowedIPsFilter, .wgQuick, .wireAbuse, .controlAbuse, .allocations,
   ]
 
   /// The scenario of that name.
