@@ -28,6 +28,8 @@ let package = Package(
     .executable(name: "wg6d", targets: ["wg6d"]),
     .library(name: "WG6Protocol", targets: ["WG6Protocol"]),
     .library(name: "WG6Config", targets: ["WG6Config"]),
+    // For the tests: loaded before a daemon, it counts the daemon's calls of malloc.
+    .library(name: "malloc-counter", type: .dynamic, targets: ["CMallocCounter"]),
   ],
   dependencies: [
     .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
@@ -61,7 +63,9 @@ let package = Package(
       swiftSettings: strict),
 
     // What tests and curious people run.
-    .target(name: "WG6Harness", dependencies: [], swiftSettings: testing),
+    .target(name: "CHarness"),
+    .target(name: "CMallocCounter"),
+    .target(name: "WG6Harness", dependencies: ["CHarness"], swiftSettings: testing),
     .executableTarget(name: "wg6-lab", dependencies: ["WG6Harness", argumentParser], swiftSettings: testing),
 
     .target(name: "TestVectors", dependencies: ["WG6Crypto"], path: "Tests/TestVectors", swiftSettings: testing),
