@@ -38,8 +38,9 @@ extension PeerStatus {
 }
 
 extension ControlAnswer {
-  /// Appends the end of an answer, which for a `set` request is all of it. `errno` is positive, or 0 for success; on the
-  /// wire it is negative, as wireguard-go's is, and `wg` reads it.
+  /// Appends the end of an answer, which for a `set` request is all of it. `errno` is positive, or 0 for success.
+  ///
+  /// On the wire it is negative, as wireguard-go has it: `wg` turns the sign round before it prints the reason.
   public static func write(errno: Int32, to text: inout WipedBytes) {
     text.append((errno == 0 ? "errno=" : "errno=-") as StaticString)
     text.append(decimal: UInt64(errno.magnitude))

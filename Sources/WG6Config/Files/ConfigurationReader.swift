@@ -128,9 +128,9 @@ struct ConfigurationReader: ~Copyable {
     } else if let key = ConfigurationKeys.ofOtherSection(word, section: section, dialect) {
       refuse("read \(key) in \(sectionName), expected it in \(section == .peer ? "[Interface]" : "[Peer]")")
     } else {
-      let near = nearestWord(to: word, among: known)
-      let expected = near.map { "\($0), perhaps, of \(ConfigurationKeys.list(known))" } ?? ConfigurationKeys.list(known)
-      refuse("read \(ConfigurationReader.quoted(text)) in \(sectionName), expected \(expected)")
+      let near = nearestWord(to: word, among: known).map { "; \($0), perhaps" } ?? ""
+      refuse(
+        "read \(ConfigurationReader.quoted(text)) in \(sectionName), expected \(ConfigurationKeys.list(known))\(near)")
     }
     return nil
   }

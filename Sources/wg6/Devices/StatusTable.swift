@@ -52,6 +52,13 @@ struct StatusTable: ~Copyable {
         table.text.append(firewallMark: status.firewallMark)
       }
       for peer in status.peers { appendDump(of: peer) }
+    case .endpoints:
+      // `wg` (1.0.20210914) names the interface once here and not on every line; scripts have got used to it.
+      if let interface { text.append("\(interface)\t") }
+      for peer in status.peers {
+        unsafe text.append(base64: peer.publicKey.bytes.span.bytes)
+        text.append("\t\(peer.endpoint?.displayText ?? "(none)")\n")
+      }
     default:
       for peer in status.peers {
         line { table in
@@ -66,7 +73,6 @@ struct StatusTable: ~Copyable {
   private mutating func appendField(of peer: PeerStatus) {
     switch field {
     case .presharedKeys: text.append(peer.presharedKey)
-    case .endpoints: text.append(peer.endpoint?.displayText ?? "(none)")
     case .allowedIPs: append(peer.allowedIPs, separator: UInt8(ascii: " "))
     case .latestHandshakes: text.append(number: peer.handshakeSeconds)
     case .transfer:
