@@ -89,6 +89,11 @@ struct PeerEvent: OptionSet {
     nonmutating set { unsafe pointer.pointee.path.store(newValue) }
   }
 
+  /// The local address that `path` names has gone: it shall not stick, unless the peer has moved meanwhile.
+  public func forgetSource(of path: PackedPath) {
+    if unsafe pointer.pointee.path.load() == path { _ = unsafe pointer.pointee.path.tryStore(path.withoutSource) }
+  }
+
   var hasStagedPackets: Bool { unsafe pointer.pointee.stagedCount.load(ordering: .acquiring) > 0 }
 
   /// A message of `byteCount` bytes went out to the peer.
