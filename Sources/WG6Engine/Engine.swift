@@ -210,7 +210,8 @@ public final class Engine {
       do throws(Errno) {
         try bind(port)
       } catch {
-        log.error("cannot listen on UDP port \(port): \(error). Another program may have it; choose another listen port")
+        log.error(
+          "cannot listen on UDP port \(port): \(error). Another program may have it; choose another listen port")
       }
     }
     device.comeUp(now: Clock.now)

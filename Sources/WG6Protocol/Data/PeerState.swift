@@ -80,7 +80,8 @@ struct PeerEvent: OptionSet {
         .map { unsafe KeypairReference(pointer: $0) }
     }
     nonmutating set {
-      unsafe pointer.pointee.sending.store(newValue.map { unsafe UInt(bitPattern: $0.pointer) } ?? 0, ordering: .releasing)
+      unsafe pointer.pointee.sending.store(
+        newValue.map { unsafe UInt(bitPattern: $0.pointer) } ?? 0, ordering: .releasing)
     }
   }
 
