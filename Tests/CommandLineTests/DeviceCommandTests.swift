@@ -96,8 +96,19 @@ struct `Device commands against wg's` {
       PublicKey = \(a.public.replacingOccurrences(of: a.public.prefix(1), with: "A").prefix(42))A=
       Endpoint = 192.0.2.1:domain
       """)
+    // Keys and keepalives that a file does not name are said to be off: syncconf of wg 1.0.20210914 leaves them as they
+    // were, newer ones and wg6 do not.
     let second = try left.file(
-      "second.conf", "[Interface]\nListenPort = 0\n[Peer]\nPublicKey = \(b.public)\nAllowedIPs = 10.1.0.0/16\n")
+      "second.conf",
+      """
+      [Interface]
+      ListenPort = 0
+      [Peer]
+      PublicKey = \(b.public)
+      PresharedKey = \(String(repeating: "A", count: 43))=
+      PersistentKeepalive = off
+      AllowedIPs = 10.1.0.0/16
+      """)
     let empty = try left.file("empty.conf", "# nothing\n")
     let commands: [[String]] = [
       ["set", "IF", "private-key", key], ["set", "IF", "fwmark", "255"], ["set", "IF", "fwmark", "0xffffffff"],
@@ -121,6 +132,34 @@ struct `Device commands against wg's` {
       #expect(ours.status == theirs.status, "\(command): \(ours.errors) \(theirs.errors)")
       #expect(try state(right) == state(left), "\(command)")
     }
+  }
+
+  @Test func `syncconf takes away what the file does not name`() throws {
+    let space = try Namespace()
+    let (own, stays, goes) = (try keyPair(), try keyPair(), try keyPair())
+    let preshared = try run(Programs.wg!, ["genpsk"]).output
+    let before = try space.file(
+      "before.conf",
+      """
+      [Interface]
+      PrivateKey = \(own.private)
+      [Peer]
+      PublicKey = \(stays.public)
+      PresharedKey = \(preshared)
+      PersistentKeepalive = 25
+      AllowedIPs = 10.0.0.0/8
+      [Peer]
+      PublicKey = \(goes.public)
+      AllowedIPs = fd00::/8
+      """)
+    let after = try space.file(
+      "after.conf",
+      "[Interface]\nPrivateKey = \(own.private)\n[Peer]\nPublicKey = \(stays.public)\nAllowedIPs = 10.1.0.0/16\n")
+    try space.require(space.wg6(["setconf", space.interface, before]))
+    try space.require(space.wg6(["syncconf", space.interface, after]))
+    #expect(try space.wg(["show", space.interface, "preshared-keys"]).output == "\(stays.public)\t(none)\n")
+    #expect(try space.wg(["show", space.interface, "persistent-keepalive"]).output == "\(stays.public)\toff\n")
+    #expect(try space.wg(["show", space.interface, "allowed-ips"]).output == "\(stays.public)\t10.1.0.0/16\n")
   }
 
   @Test func `mistakes are refused in the same words, and change nothing`() throws {
