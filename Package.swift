@@ -28,6 +28,8 @@ let package = Package(
     .executable(name: "wg6d", targets: ["wg6d"]),
     .library(name: "WG6Protocol", targets: ["WG6Protocol"]),
     .library(name: "WG6Config", targets: ["WG6Config"]),
+    // For the tests: loaded before a daemon, it counts the daemon's calls of malloc.
+    .library(name: "malloc-counter", type: .dynamic, targets: ["CMallocCounter"]),
   ],
   dependencies: [
     .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
@@ -61,13 +63,16 @@ let package = Package(
       swiftSettings: strict),
 
     // What tests and curious people run.
-    .target(name: "WG6Harness", dependencies: [], swiftSettings: testing),
+    .target(name: "CHarness"),
+    .target(name: "CMallocCounter"),
+    .target(name: "WG6Harness", dependencies: ["CHarness"], swiftSettings: testing),
     .executableTarget(name: "wg6-lab", dependencies: ["WG6Harness", argumentParser], swiftSettings: testing),
 
+    .target(name: "TestVectors", dependencies: ["WG6Crypto"], path: "Tests/TestVectors", swiftSettings: testing),
     .testTarget(
-      name: "WG6CryptoTests", dependencies: ["WG6Crypto"], swiftSettings: testing),
+      name: "WG6CryptoTests", dependencies: ["WG6Crypto", "CSodium", "TestVectors"], swiftSettings: testing),
     .testTarget(
-      name: "WG6ProtocolTests", dependencies: ["WG6Protocol", "WG6Crypto", "WG6Simulation"], swiftSettings: testing),
+      name: "WG6ProtocolTests", dependencies: ["WG6Protocol", "WG6Crypto", "WG6Simulation", "TestVectors"], swiftSettings: testing),
     .testTarget(
       name: "WG6ConfigTests", dependencies: ["WG6Config", "WG6Protocol", "WG6Crypto"], swiftSettings: testing),
     .testTarget(

@@ -1,3 +1,4 @@
+import CLinux
 import Glibc
 import SystemPackage
 
@@ -15,7 +16,13 @@ public struct Child: Sendable {
 
   /// Starts the program at `path` with this process's environment, standard streams and directory; signals are neither
   /// blocked nor ignored in it. `arguments` do not include the program's name. Throws `posix_spawn`'s error.
-  public init(_ path: String, _ arguments: [String]) throws(Errno) {
+  ///
+  /// - Parameters:
+  ///   - newSession: detach it from this terminal.
+  ///   - silentOutput: its standard streams are /dev/null, rather than ours.
+  public init(
+    _ path: String, _ arguments: [String], newSession: Bool = false, silentOutput: Bool = false
+  ) throws(Errno) {
     var attributes = posix_spawnattr_t()
     unsafe posix_spawnattr_init(&attributes)
     defer { unsafe posix_spawnattr_destroy(&attributes) }
@@ -25,13 +32,21 @@ public struct Child: Sendable {
     var all = sigset_t()
     unsafe sigfillset(&all)
     unsafe posix_spawnattr_setsigdefault(&attributes, &all)
-    unsafe posix_spawnattr_setflags(&attributes, Int16(POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF))
+    let session = newSession ? linuxSpawnSetSession : 0
+    unsafe posix_spawnattr_setflags(&attributes, Int16(POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF | session))
+
+    var files = unsafe posix_spawn_file_actions_t()
+    unsafe posix_spawn_file_actions_init(&files)
+    defer { unsafe posix_spawn_file_actions_destroy(&files) }
+    if silentOutput {
+      for stream in 0...Int32(2) { unsafe posix_spawn_file_actions_addopen(&files, stream, "/dev/null", O_RDWR, 0) }
+    }
 
     var argv: [UnsafeMutablePointer<CChar>?] = unsafe ([path] + arguments).map { unsafe strdup($0) }
     unsafe argv.append(nil)
     defer { unsafe argv.forEach { unsafe free($0) } }
     var identifier: pid_t = 0
-    let result = unsafe posix_spawn(&identifier, path, nil, &attributes, argv, environ)
+    let result = unsafe posix_spawn(&identifier, path, &files, &attributes, argv, environ)
     guard result == 0 else { throw Errno(rawValue: result) }
     processID = identifier
   }
@@ -65,3 +80,6 @@ public struct Child: Sendable {
     return signal == 0 ? .exited(status >> 8 & 0xFF) : .signalled(signal)
   }
 }
+
+/// POSIX_SPAWN_SETSID, a GNU extension that Swift does not see.
+private let linuxSpawnSetSession: Int32 = 0x80

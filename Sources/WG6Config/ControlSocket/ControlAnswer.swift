@@ -65,9 +65,10 @@ public struct ControlAnswerParser: ~Copyable {
 
   private mutating func read(_ key: RawSpan, _ value: RawSpan) {
     if key.equals("errno") {
-      // Daemons write it with and without a minus.
-      let isNegative = value.byteCount > 0 && value[text: 0] == UInt8(ascii: "-")
-      guard let number = value.extracting((isNegative ? 1 : 0)..<value.byteCount).decimal(upTo: UInt64(Int32.max)) else {
+      // Daemons disagree about the sign; the number is the same.
+      let isNegative = value.byteCount > 1 && value.byte(at: 0) == UInt8(ascii: "-")
+      let magnitude = isNegative ? value.extracting(1..<value.byteCount) : value
+      guard let number = magnitude.decimal(upTo: UInt64(Int32.max)) else {
         return refuse("errno=\(value.quotable)", "a number")
       }
       errno = Int32(number)

@@ -1,0 +1,74 @@
+# make            build everything, optimised
+# make demo       (root) see a tunnel carry IPv6 through NAT, on networks made for it
+# make test       the whole suite; as root, with networks and other people's WireGuard
+# make install    PREFIX=/usr/local DESTDIR=
+# NO_INSTALL=1 keeps demo and test from installing Debian packages.
+
+PREFIX ?= /usr/local
+DESTDIR ?=
+SWIFT ?= swift
+
+# The runtime goes into the binaries, so that what is tested is what gets installed, and needs no toolchain.
+BUILD = $(SWIFT) build -c release --static-swift-stdlib --explicit-target-dependency-import-check error
+RELEASE = $(CURDIR)/.build/release
+SOURCES = Package.swift Sources Tests
+
+bindir = $(DESTDIR)$(PREFIX)/bin
+mandir = $(DESTDIR)$(PREFIX)/share/man
+bash_completions = $(DESTDIR)$(PREFIX)/share/bash-completion/completions
+zsh_completions = $(DESTDIR)$(PREFIX)/share/zsh/site-functions
+fish_completions = $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d
+
+.PHONY: all release demo test test-units test-scenarios install uninstall format lint clean
+
+all: release
+
+release:
+	@scripts/install-packages build
+	$(BUILD)
+
+demo:
+	@[ "$$(id -u)" -eq 0 ] || { echo "make demo makes network namespaces: run it as root" >&2; exit 1; }
+	@scripts/install-packages build run
+	$(BUILD) --product wg6d
+	$(BUILD) --product wg6
+	$(BUILD) --product wg6-lab
+	@$(RELEASE)/wg6-lab run demo
+
+test: test-units test-scenarios
+
+test-units:
+	@scripts/install-packages build run
+	$(SWIFT) test --skip ScenarioTests
+
+test-scenarios: release
+	@scripts/install-packages run kernel
+	WG6_BIN=$(RELEASE) $(SWIFT) test --filter ScenarioTests
+
+install: release
+	install -d $(bindir)
+	install -s -m 755 $(RELEASE)/wg6 $(RELEASE)/wg6d $(bindir)
+	@for page in docs/man/*.1 docs/man/*.5 docs/man/*.8; do \
+	  [ -e "$$page" ] || continue; \
+	  install -D -m 644 "$$page" "$(mandir)/man$${page##*.}/$${page##*/}"; \
+	done
+	install -d $(bash_completions) $(zsh_completions) $(fish_completions)
+	$(RELEASE)/wg6 --generate-completion-script bash >$(bash_completions)/wg6
+	$(RELEASE)/wg6 --generate-completion-script zsh >$(zsh_completions)/_wg6
+	$(RELEASE)/wg6 --generate-completion-script fish >$(fish_completions)/wg6.fish
+
+uninstall:
+	rm -f $(bindir)/wg6 $(bindir)/wg6d
+	rm -f $(bash_completions)/wg6 $(zsh_completions)/_wg6 $(fish_completions)/wg6.fish
+	@for page in docs/man/*.1 docs/man/*.5 docs/man/*.8; do \
+	  rm -f "$(mandir)/man$${page##*.}/$${page##*/}"; \
+	done
+
+format:
+	$(SWIFT) format -i -r $(SOURCES)
+
+lint:
+	$(SWIFT) format lint --strict -r $(SOURCES)
+
+clean:
+	rm -rf .build

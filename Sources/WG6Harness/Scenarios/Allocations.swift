@@ -1,0 +1,32 @@
+import Foundation
+
+extension Scenario {
+  /// The data path allocates nothing: counted by a library that stands before malloc in both daemons.
+  static let allocations = Scenario(
+    "allocations", "how often the daemons call malloc during ten thousand pings", needs: [.allocationCounter]
+  ) { lab in
+    let counter = "\(lab.directory)/mallocs"
+    let library = try Binaries.path(of: "libmalloc-counter.so")
+    let tunnel = try Tunnel(in: lab, environment: ["LD_PRELOAD": library, "WG6_MALLOC_COUNT": counter])
+    try tunnel.establish()
+    // What warms up once (caches, the first train, the neighbour table) is not the steady state.
+    for address in [Tunnel.serverInner.v4, Tunnel.serverInner.v6] {
+      _ = try tunnel.client.floodPing(address, count: 1000)
+    }
+    let before = count(in: counter)
+    try lab.require(before > 0, "the counter counts: \(before) calls until now")
+    var lost = 0
+    for address in [Tunnel.serverInner.v4, Tunnel.serverInner.v6] {
+      lost += try tunnel.client.floodPing(address, count: 5000).lost
+    }
+    let calls = count(in: counter) - before
+    try lab.require(lost == 0, "10,000 pings, 40,000 packets through the two daemons, none lost")
+    // A control-plane timer may allocate; a packet may not.
+    try lab.require(calls < 100, "\(calls) calls of malloc meanwhile, none of them per packet", "\(calls) calls")
+  }
+
+  /// The counter is eight bytes that the daemons share.
+  private static func count(in path: String) -> Int {
+    (FileManager.default.contents(atPath: path) ?? Data()).prefix(8).reversed().reduce(0) { $0 << 8 | Int($1) }
+  }
+}

@@ -1,0 +1,66 @@
+import Foundation
+
+/// One situation on the network with claims about it: a test, and something to watch and explore.
+///
+/// How to write one stands in `docs/harness.md`.
+public struct Scenario: Sendable {
+  /// What `wg6-lab run` calls it.
+  public let name: String
+  /// One line for `wg6-lab list`.
+  public let summary: String
+  /// What must be there.
+  public let needs: [Prerequisite]
+  let play: @Sendable (Lab) throws -> Void
+
+  init(
+    _ name: String, _ summary: String, needs: [Prerequisite] = [], play: @escaping @Sendable (Lab) throws -> Void
+  ) {
+    self.name = name
+    self.summary = summary
+    self.needs = Prerequisite.always + needs
+    self.play = play
+  }
+
+  /// Every scenario, in the order in which `wg6-lab list` shows them.
+  public static let all: [Scenario] = [
+    .demo, .interop, .roaming, .natKeepalive, .natRemap, .daemonStarts, .daemonEnds, .upAndDown, .stickySource,
+    .oneFamily,
+    .firewallMark, .portChange, .allowedIPsFilter, .wgQuick, .wireAbuse, .controlAbuse, .allocations,
+  ]
+
+  /// The scenario of that name.
+  public static func named(_ name: String) -> Scenario? {
+    all.first { $0.name == name }
+  }
+
+  /// Plays it. Throws `Prerequisite.Missing`, or `ScenarioFailed` with the place of the evidence.
+  public func run(
+    implementation: Implementation = .chosen, stays: Bool = false, say: @escaping @Sendable (String) -> Void
+  ) throws {
+    let missing = needs.filter { !$0.isMet(implementation) }
+    guard missing.isEmpty else { throw Prerequisite.Missing(scenario: name, missing: missing) }
+    try Lab.open(name, implementation: implementation, stays: stays, say: say) { lab in
+      try play(lab)
+      if stays { lab.explain() }
+    }
+  }
+}
+
+extension Implementation {
+  /// What WG6_IMPLEMENTATION names, or ours.
+  public static var chosen: Implementation {
+    ProcessInfo.processInfo.environment["WG6_IMPLEMENTATION"].flatMap(Implementation.init(rawValue:)) ?? .wg6
+  }
+}
+
+extension Lab {
+  /// Tells a person how to look around in a lab that stays.
+  func explain() {
+    say("")
+    say("The lab stays. To look around:")
+    for host in hosts { say("  \(directory)/enter \(host.name)          (network namespace \(host.namespace))") }
+    guard let first = hosts.first else { return }
+    say("for example:  \(directory)/enter \(first.name) wg show")
+    say("Remove it with:  wg6-lab clean")
+  }
+}

@@ -1,0 +1,109 @@
+import CHarness
+import Foundation
+
+/// A UDP socket of this process inside a host of the lab.
+final class DatagramSocket: Sendable {
+  let descriptor: Int32
+  private let family: Int32
+
+  /// Binds a socket in `host`'s namespace. Address and port may be left open as `0.0.0.0` and 0.
+  init(on host: Host, address: String, port: Int) throws {
+    let isV6 = address.contains(":")
+    family = isV6 ? AF_INET6 : AF_INET
+    descriptor = try Self.socket(inNamespace: host.namespace, family: family)
+    var space = 1 << 20
+    setsockopt(descriptor, SOL_SOCKET, SO_RCVBUF, &space, socklen_t(MemoryLayout<Int32>.size))
+    let code = try SocketAddress(address, port).withPointer { bind(descriptor, $0, $1) }
+    guard code == 0 else { throw SystemFailure("bind \(address) port \(port) on \(host.name)") }
+  }
+
+  deinit { close(descriptor) }
+
+  /// Sends a datagram. A full buffer or an unreachable receiver is no error: that is the network's way.
+  func send(_ bytes: [UInt8], to target: SocketAddress) {
+    _ = target.withPointer { address, length in
+      bytes.withUnsafeBytes { sendto(descriptor, $0.baseAddress, $0.count, Int32(MSG_DONTWAIT), address, length) }
+    }
+  }
+
+  /// The next datagram and its sender; `nil` when none comes within `seconds`.
+  func receive(within seconds: Double) -> (bytes: [UInt8], from: SocketAddress)? {
+    var question = pollfd(fd: descriptor, events: Int16(POLLIN), revents: 0)
+    guard poll(&question, 1, Int32(seconds * 1000)) > 0 else { return nil }
+    var buffer = [UInt8](repeating: 0, count: 65_536)
+    var sender = sockaddr_storage()
+    var length = socklen_t(MemoryLayout<sockaddr_storage>.size)
+    let count = withUnsafeMutablePointer(to: &sender) {
+      $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+        recvfrom(descriptor, &buffer, buffer.count, Int32(MSG_DONTWAIT), $0, &length)
+      }
+    }
+    guard count >= 0 else { return nil }
+    return (Array(buffer[..<count]), SocketAddress(storage: sender, length: length))
+  }
+
+  /// A socket belongs to the namespace of the thread that makes it, for good. So a thread goes there, makes it and ends.
+  private static func socket(inNamespace name: String, family: Int32) throws -> Int32 {
+    let box = Box()
+    let done = DispatchSemaphore(value: 0)
+    let thread = Thread {
+      let namespace = open("/run/netns/\(name)", O_RDONLY | O_CLOEXEC)
+      if namespace >= 0, harness_enter_network_namespace(namespace) == 0 {
+        box.descriptor = Glibc.socket(family, Int32(SOCK_DGRAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
+      }
+      box.code = errno
+      close(namespace)
+      done.signal()
+    }
+    thread.start()
+    done.wait()
+    guard box.descriptor >= 0 else {
+      errno = box.code
+      throw SystemFailure("make a socket in \(name)")
+    }
+    return box.descriptor
+  }
+
+  /// Carries the result over; the semaphore orders the accesses.
+  private final class Box: @unchecked Sendable {
+    var descriptor: Int32 = -1
+    var code: Int32 = 0
+  }
+}
+
+/// An IPv4 or IPv6 address and a port, as the socket calls want it.
+struct SocketAddress: Sendable {
+  private var storage = sockaddr_storage()
+  private var length: socklen_t
+
+  init(_ address: String, _ port: Int) throws {
+    let code: Int32
+    if address.contains(":") {
+      var v6 = sockaddr_in6()
+      v6.sin6_family = sa_family_t(AF_INET6)
+      v6.sin6_port = UInt16(port).bigEndian
+      code = inet_pton(AF_INET6, address, &v6.sin6_addr)
+      length = socklen_t(MemoryLayout<sockaddr_in6>.size)
+      withUnsafeMutableBytes(of: &storage) { $0.storeBytes(of: v6, as: sockaddr_in6.self) }
+    } else {
+      var v4 = sockaddr_in()
+      v4.sin_family = sa_family_t(AF_INET)
+      v4.sin_port = UInt16(port).bigEndian
+      code = inet_pton(AF_INET, address, &v4.sin_addr)
+      length = socklen_t(MemoryLayout<sockaddr_in>.size)
+      withUnsafeMutableBytes(of: &storage) { $0.storeBytes(of: v4, as: sockaddr_in.self) }
+    }
+    guard code == 1 else { throw SystemFailure("read the address \(address)") }
+  }
+
+  init(storage: sockaddr_storage, length: socklen_t) {
+    self.storage = storage
+    self.length = length
+  }
+
+  func withPointer<Result>(_ body: (UnsafePointer<sockaddr>, socklen_t) -> Result) -> Result {
+    withUnsafePointer(to: storage) {
+      $0.withMemoryRebound(to: sockaddr.self, capacity: 1) { body($0, length) }
+    }
+  }
+}
