@@ -79,6 +79,7 @@ let package = Package(
     .testTarget(
       name: "WG6EngineTests",
       dependencies: ["WG6Engine", "WG6Protocol", "WG6Linux", "WG6Crypto"], swiftSettings: testing),
+    .testTarget(name: "CommandLineTests", dependencies: ["wg6", "wg6d"], swiftSettings: testing),
     .testTarget(name: "ScenarioTests", dependencies: ["WG6Harness"], swiftSettings: testing),
   ]
 )
