@@ -47,7 +47,8 @@ let package = Package(
     .target(name: "WG6Protocol", dependencies: ["WG6Crypto"], swiftSettings: strict),
     .target(name: "WG6Config", dependencies: ["WG6Protocol", "WG6Crypto"], swiftSettings: strict),
     .target(name: "WG6Simulation", dependencies: ["WG6Protocol", "WG6Crypto"], swiftSettings: strict),
-    .target(name: "WG6Linux", dependencies: ["WG6Protocol", "CLinux", "CNetlink", system], swiftSettings: strict),
+    .target(
+      name: "WG6Linux", dependencies: ["WG6Protocol", "WG6Crypto", "CLinux", "CNetlink", system], swiftSettings: strict),
     .target(
       name: "WG6Engine",
       dependencies: ["WG6Protocol", "WG6Config", "WG6Crypto", "WG6Linux", "CLinux", logging, system],
@@ -67,10 +68,11 @@ let package = Package(
     .target(name: "WG6Harness", dependencies: ["CHarness"], swiftSettings: testing),
     .executableTarget(name: "wg6-lab", dependencies: ["WG6Harness", argumentParser], swiftSettings: testing),
 
+    .target(name: "TestVectors", dependencies: ["WG6Crypto"], path: "Tests/TestVectors", swiftSettings: testing),
     .testTarget(
-      name: "WG6CryptoTests", dependencies: ["WG6Crypto"], swiftSettings: testing),
+      name: "WG6CryptoTests", dependencies: ["WG6Crypto", "CSodium", "TestVectors"], swiftSettings: testing),
     .testTarget(
-      name: "WG6ProtocolTests", dependencies: ["WG6Protocol", "WG6Crypto", "WG6Simulation"], swiftSettings: testing),
+      name: "WG6ProtocolTests", dependencies: ["WG6Protocol", "WG6Crypto", "WG6Simulation", "TestVectors"], swiftSettings: testing),
     .testTarget(
       name: "WG6ConfigTests", dependencies: ["WG6Config", "WG6Protocol", "WG6Crypto"], swiftSettings: testing),
     .testTarget(

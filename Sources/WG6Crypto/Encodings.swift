@@ -8,7 +8,8 @@ public enum KeyBase64 {
   public static func encode(_ key: RawSpan, emit: (UInt8) -> Void) {
     precondition(key.byteCount == 32)
     for offset in stride(from: 0, to: 30, by: 3) {
-      let word = UInt32(key.byte(at: offset)) << 16 | UInt32(key.byte(at: offset + 1)) << 8 | UInt32(key.byte(at: offset + 2))
+      let word =
+        UInt32(key.byte(at: offset)) << 16 | UInt32(key.byte(at: offset + 1)) << 8 | UInt32(key.byte(at: offset + 2))
       for shift in stride(from: 18, through: 0, by: -6) { emit(character(word >> shift & 63)) }
     }
     let word = UInt32(key.byte(at: 30)) << 16 | UInt32(key.byte(at: 31)) << 8

@@ -7,7 +7,8 @@ package enum X25519 {
     var bytes = InlineArray<32, UInt8>(repeating: 0)
     var mutable = bytes.mutableSpan
     unsafe mutable.withUnsafeMutableBufferPointer { out in
-      _ = unsafe crypto_scalarmult_curve25519_base(out.baseAddress!, privateKey.storage.assumingMemoryBound(to: UInt8.self))
+      _ = unsafe crypto_scalarmult_curve25519_base(
+        out.baseAddress!, privateKey.storage.assumingMemoryBound(to: UInt8.self))
     }
     return PublicKey(bytes)
   }

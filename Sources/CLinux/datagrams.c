@@ -1,0 +1,166 @@
+#define _GNU_SOURCE
+#include "datagrams.h"
+
+#include <errno.h>
+#include <netinet/in.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+int linux_udp_socket(int is_ipv6) {
+  int descriptor = socket(is_ipv6 ? AF_INET6 : AF_INET, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, IPPROTO_UDP);
+  if (descriptor < 0) return -errno;
+  const int on = 1, megabytes = 7 << 20, fragment = IP_PMTUDISC_DONT;
+  int result;
+  if (is_ipv6) {
+    result = setsockopt(descriptor, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof on)
+        | setsockopt(descriptor, IPPROTO_IPV6, IPV6_RECVPKTINFO, &on, sizeof on);
+  } else {
+    // The kernel's WireGuard lets routers fragment the outer packet, too.
+    result = setsockopt(descriptor, IPPROTO_IP, IP_PKTINFO, &on, sizeof on)
+        | setsockopt(descriptor, IPPROTO_IP, IP_MTU_DISCOVER, &fragment, sizeof fragment);
+  }
+  if (result != 0) {
+    int error = errno;
+    close(descriptor);
+    return -error;
+  }
+  // Larger than the system's limit where we may; the plain form, which is capped, where we may not.
+  if (setsockopt(descriptor, SOL_SOCKET, SO_RCVBUFFORCE, &megabytes, sizeof megabytes) != 0)
+    setsockopt(descriptor, SOL_SOCKET, SO_RCVBUF, &megabytes, sizeof megabytes);
+  if (setsockopt(descriptor, SOL_SOCKET, SO_SNDBUFFORCE, &megabytes, sizeof megabytes) != 0)
+    setsockopt(descriptor, SOL_SOCKET, SO_SNDBUF, &megabytes, sizeof megabytes);
+  return descriptor;
+}
+
+union address {
+  struct sockaddr any;
+  struct sockaddr_in v4;
+  struct sockaddr_in6 v6;
+};
+
+int linux_bind(int descriptor, int is_ipv6, uint16_t port) {
+  union address address;
+  memset(&address, 0, sizeof address);
+  socklen_t length = is_ipv6 ? sizeof address.v6 : sizeof address.v4;
+  if (is_ipv6) {
+    address.v6.sin6_family = AF_INET6;
+    address.v6.sin6_port = htons(port);
+  } else {
+    address.v4.sin_family = AF_INET;
+    address.v4.sin_port = htons(port);
+  }
+  if (bind(descriptor, &address.any, length) != 0) return -errno;
+  if (getsockname(descriptor, &address.any, &length) != 0) return -errno;
+  return ntohs(is_ipv6 ? address.v6.sin6_port : address.v4.sin_port);
+}
+
+int linux_set_mark(int descriptor, uint32_t mark) {
+  return setsockopt(descriptor, SOL_SOCKET, SO_MARK, &mark, sizeof mark) == 0 ? 0 : -errno;
+}
+
+/// Room for one packet-information message of either family.
+union control {
+  struct cmsghdr header;
+  char v4[CMSG_SPACE(sizeof(struct in_pktinfo))];
+  char v6[CMSG_SPACE(sizeof(struct in6_pktinfo))];
+};
+
+static void read_path(struct linux_path *path, int is_ipv6, const union address *source, struct msghdr *message) {
+  memset(path, 0, sizeof *path);
+  if (is_ipv6) {
+    memcpy(path->remote, &source->v6.sin6_addr, 16);
+    path->port = ntohs(source->v6.sin6_port);
+    path->zone = source->v6.sin6_scope_id;
+  } else {
+    memcpy(path->remote, &source->v4.sin_addr, 4);
+    path->port = ntohs(source->v4.sin_port);
+  }
+  for (struct cmsghdr *c = CMSG_FIRSTHDR(message); c != NULL; c = CMSG_NXTHDR(message, c)) {
+    if (!is_ipv6 && c->cmsg_level == IPPROTO_IP && c->cmsg_type == IP_PKTINFO) {
+      struct in_pktinfo info;
+      memcpy(&info, CMSG_DATA(c), sizeof info);
+      memcpy(path->local, &info.ipi_spec_dst, 4);
+      path->local_interface = (uint32_t)info.ipi_ifindex;
+      path->has_local = 1;
+    } else if (is_ipv6 && c->cmsg_level == IPPROTO_IPV6 && c->cmsg_type == IPV6_PKTINFO) {
+      struct in6_pktinfo info;
+      memcpy(&info, CMSG_DATA(c), sizeof info);
+      memcpy(path->local, &info.ipi6_addr, 16);
+      path->local_interface = (uint32_t)info.ipi6_ifindex;
+      path->has_local = 1;
+    }
+  }
+}
+
+int linux_receive(int descriptor, int is_ipv6, struct linux_datagram *datagrams, int count) {
+  struct mmsghdr messages[LINUX_BATCH];
+  struct iovec buffers[LINUX_BATCH];
+  union address sources[LINUX_BATCH];
+  union control controls[LINUX_BATCH];
+  if (count > LINUX_BATCH) count = LINUX_BATCH;
+  for (int i = 0; i < count; i++) {
+    buffers[i] = (struct iovec){datagrams[i].buffer, datagrams[i].capacity};
+    // Reset for every call: the kernel shortens the lengths.
+    messages[i].msg_hdr = (struct msghdr){
+        .msg_name = &sources[i], .msg_namelen = sizeof sources[i], .msg_iov = &buffers[i], .msg_iovlen = 1,
+        .msg_control = &controls[i], .msg_controllen = sizeof controls[i]};
+  }
+  int received = recvmmsg(descriptor, messages, (unsigned)count, MSG_DONTWAIT, NULL);
+  if (received < 0) return -errno;
+  for (int i = 0; i < received; i++) {
+    datagrams[i].length = messages[i].msg_len;
+    datagrams[i].is_truncated = (messages[i].msg_hdr.msg_flags & MSG_TRUNC) != 0;
+    read_path(&datagrams[i].path, is_ipv6, &sources[i], &messages[i].msg_hdr);
+  }
+  return received;
+}
+
+int linux_send(int descriptor, int is_ipv6, const struct linux_path *path, struct iovec *datagrams, int count) {
+  union address address;
+  union control control;
+  memset(&address, 0, sizeof address);
+  memset(&control, 0, sizeof control);
+  struct msghdr template = {.msg_name = &address, .msg_iovlen = 1};
+  if (is_ipv6) {
+    address.v6.sin6_family = AF_INET6;
+    address.v6.sin6_port = htons(path->port);
+    address.v6.sin6_scope_id = path->zone;
+    memcpy(&address.v6.sin6_addr, path->remote, 16);
+    template.msg_namelen = sizeof address.v6;
+  } else {
+    address.v4.sin_family = AF_INET;
+    address.v4.sin_port = htons(path->port);
+    memcpy(&address.v4.sin_addr, path->remote, 4);
+    template.msg_namelen = sizeof address.v4;
+  }
+  if (path->has_local) {
+    template.msg_control = &control;
+    struct cmsghdr *header = &control.header;
+    if (is_ipv6) {
+      struct in6_pktinfo info = {.ipi6_ifindex = path->zone};
+      memcpy(&info.ipi6_addr, path->local, 16);
+      header->cmsg_level = IPPROTO_IPV6;
+      header->cmsg_type = IPV6_PKTINFO;
+      header->cmsg_len = CMSG_LEN(sizeof info);
+      memcpy(CMSG_DATA(header), &info, sizeof info);
+      template.msg_controllen = CMSG_SPACE(sizeof info);
+    } else {
+      struct in_pktinfo info = {0};
+      memcpy(&info.ipi_spec_dst, path->local, 4);
+      header->cmsg_level = IPPROTO_IP;
+      header->cmsg_type = IP_PKTINFO;
+      header->cmsg_len = CMSG_LEN(sizeof info);
+      memcpy(CMSG_DATA(header), &info, sizeof info);
+      template.msg_controllen = CMSG_SPACE(sizeof info);
+    }
+  }
+  struct mmsghdr messages[LINUX_BATCH];
+  if (count > LINUX_BATCH) count = LINUX_BATCH;
+  for (int i = 0; i < count; i++) {
+    messages[i].msg_hdr = template;
+    messages[i].msg_hdr.msg_iov = &datagrams[i];
+  }
+  int sent = sendmmsg(descriptor, messages, (unsigned)count, 0);
+  return sent < 0 ? -errno : sent;
+}

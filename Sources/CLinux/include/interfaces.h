@@ -1,0 +1,23 @@
+#pragma once
+
+#include <net/if.h>
+
+/// Makes or attaches to the TUN interface `name` (IPv4 and IPv6 packets, no header before them). Returns a non-blocking
+/// descriptor or -errno.
+int linux_tun_open(const char *name);
+
+/// The name of the interface behind a TUN descriptor, up to IFNAMSIZ bytes. Returns 0 or -errno; an interface that was
+/// deleted gives -EBADFD.
+int linux_tun_name(int descriptor, char *name);
+
+/// The interface's MTU in bytes, or -errno.
+int linux_interface_mtu(const char *name);
+
+/// Sets it. Returns 0 or -errno.
+int linux_set_interface_mtu(const char *name, int mtu);
+
+/// The interface's flags (IFF_UP …), or -errno.
+int linux_interface_flags(const char *name);
+
+/// A non-blocking socket on which the kernel tells of every change to links and addresses. Returns a descriptor or -errno.
+int linux_link_monitor(void);

@@ -1,0 +1,11 @@
+#pragma once
+
+/// Keeps this process's memory out of core dumps and out of other processes' reach (`ptrace`, `/proc/PID/mem`).
+/// A C function because `prctl` is variadic, which Swift does not import. Returns 0, or -1 with `errno`.
+int linux_prevent_core_dumps(void);
+
+/// Names the calling thread, up to 15 bytes, for tools that list threads. A GNU extension, which Swift does not see.
+void linux_name_thread(const char *name);
+
+/// dup3 with O_CLOEXEC: puts `descriptor` under `number` as well, closing what was there. Returns 0 or -errno.
+int linux_put_under(int descriptor, int number);

@@ -1,0 +1,76 @@
+#define _GNU_SOURCE
+#include "interfaces.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/if_tun.h>
+#include <linux/netlink.h>
+#include <linux/rtnetlink.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+int linux_tun_open(const char *name) {
+  int descriptor = open("/dev/net/tun", O_RDWR | O_NONBLOCK | O_CLOEXEC);
+  if (descriptor < 0) return -errno;
+  struct ifreq request;
+  memset(&request, 0, sizeof request);
+  strncpy(request.ifr_name, name, IFNAMSIZ - 1);
+  request.ifr_flags = IFF_TUN | IFF_NO_PI;
+  if (ioctl(descriptor, TUNSETIFF, &request) != 0) {
+    int error = errno;
+    close(descriptor);
+    return -error;
+  }
+  return descriptor;
+}
+
+int linux_tun_name(int descriptor, char *name) {
+  struct ifreq request;
+  memset(&request, 0, sizeof request);
+  if (ioctl(descriptor, TUNGETIFF, &request) != 0) return -errno;
+  memcpy(name, request.ifr_name, IFNAMSIZ);
+  return 0;
+}
+
+/// One interface ioctl, over a socket that lives as long as the call.
+static int interface_request(unsigned long number, const char *name, struct ifreq *request) {
+  strncpy(request->ifr_name, name, IFNAMSIZ - 1);
+  int descriptor = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+  // A kernel without IPv4 has the same requests on IPv6 sockets.
+  if (descriptor < 0) descriptor = socket(AF_INET6, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+  if (descriptor < 0) return -errno;
+  int result = ioctl(descriptor, number, request) == 0 ? 0 : -errno;
+  close(descriptor);
+  return result;
+}
+
+int linux_interface_mtu(const char *name) {
+  struct ifreq request = {0};
+  int result = interface_request(SIOCGIFMTU, name, &request);
+  return result < 0 ? result : request.ifr_mtu;
+}
+
+int linux_set_interface_mtu(const char *name, int mtu) {
+  struct ifreq request = {.ifr_mtu = mtu};
+  return interface_request(SIOCSIFMTU, name, &request);
+}
+
+int linux_interface_flags(const char *name) {
+  struct ifreq request = {0};
+  int result = interface_request(SIOCGIFFLAGS, name, &request);
+  return result < 0 ? result : (unsigned short)request.ifr_flags;
+}
+
+int linux_link_monitor(void) {
+  int descriptor = socket(AF_NETLINK, SOCK_RAW | SOCK_NONBLOCK | SOCK_CLOEXEC, NETLINK_ROUTE);
+  if (descriptor < 0) return -errno;
+  struct sockaddr_nl address = {.nl_family = AF_NETLINK, .nl_groups = RTMGRP_LINK | RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR};
+  if (bind(descriptor, (struct sockaddr *)&address, sizeof address) != 0) {
+    int error = errno;
+    close(descriptor);
+    return -error;
+  }
+  return descriptor;
+}

@@ -1,0 +1,115 @@
+import WG6Crypto
+import WG6Protocol
+
+/// Which keys a configuration file may have.
+public enum ConfigurationDialect: Sendable {
+  /// `wg setconf`'s: keys of the device and its peers.
+  case plain
+  /// wg-quick's: those, and what the interface around the device needs.
+  case quick
+}
+
+/// Where routes to the allowed IPs go.
+public enum RouteTable: Hashable, Sendable {
+  /// The main table.
+  case automatic
+  /// Nowhere.
+  case off
+  case number(UInt32)
+}
+
+/// An interface's own address, host bits and all, and the length of its on-link prefix.
+public struct InterfaceAddress: Hashable, Sendable, CustomStringConvertible {
+  public let address: IPAddress
+  public let prefixLength: Int
+
+  public init(_ address: IPAddress, prefixLength: Int) {
+    self.address = address
+    self.prefixLength = prefixLength
+  }
+
+  public var description: String { "\(address)/\(prefixLength)" }
+}
+
+/// A configuration file, read and checked; names of hosts are still to be resolved.
+public struct ConfigurationFile: Sendable {
+  public internal(set) var privateKey: KeyChange<PrivateKey> = .keep
+  public internal(set) var listenPort: UInt16?
+  public internal(set) var firewallMark: UInt32?
+  public internal(set) var addresses: [InterfaceAddress] = []
+  public internal(set) var mtu: Int?
+  public internal(set) var table: RouteTable = .automatic
+  public internal(set) var peers: [Peer] = []
+  /// What was accepted, as `wg` does, and still looks like a slip.
+  public internal(set) var warnings: [FileMistake] = []
+
+  /// A [Peer] section.
+  public struct Peer: Sendable {
+    /// Of its `[Peer]`.
+    public let line: Int
+    public let publicKey: PublicKey
+    public internal(set) var presharedKey: KeyChange<PresharedKey> = .keep
+    public internal(set) var endpoint: EndpointName?
+    public internal(set) var endpointLine = 0
+    public internal(set) var persistentKeepalive: UInt16?
+    public internal(set) var allowedIPs: [AllowedIPChange] = []
+    public internal(set) var replacesAllowedIPs = true
+  }
+
+  init() {}
+
+  /// Reads `text`, called `file` in mistakes. `addressBook` is asked the first time that a key is given as `@name`; it
+  /// returns `nil` where there is no book.
+  ///
+  /// Throws every mistake of the file, not only the first.
+  public init(
+    reading text: RawSpan, named file: String, dialect: ConfigurationDialect,
+    addressBook: () throws(FileMistakes) -> AddressBook? = { nil }
+  ) throws(FileMistakes) {
+    var reader = ConfigurationReader(file: file, dialect: dialect)
+    self = try reader.read(text, addressBook: addressBook)
+  }
+
+  /// The addresses of every peer that has an endpoint, asking the resolver for names; see `EndpointName.resolve`.
+  public func resolveEndpoints(
+    named file: String, retries: Int?, waiting: (ResolutionFailure, UInt32) -> Void
+  ) throws(FileMistakes) -> [EndpointName: Endpoint] {
+    var endpoints: [EndpointName: Endpoint] = [:]
+    var failures: [FileMistake] = []
+    for peer in peers {
+      guard let name = peer.endpoint, endpoints[name] == nil else { continue }
+      do {
+        endpoints[name] = try name.resolve(retries: retries, waiting: waiting)
+      } catch {
+        failures.append(FileMistake(file: file, line: peer.endpointLine, message: "Endpoint: \(error)"))
+      }
+    }
+    guard failures.isEmpty else { throw FileMistakes(failures) }
+    return endpoints
+  }
+
+  /// What the file asks of a device. With `replacing` (`setconf`, `syncconf`, `up`) the device is to be as the file says
+  /// and nothing else; without (`addconf`) the file adds to what there is.
+  public func update(replacing: Bool, endpoints: [EndpointName: Endpoint]) -> DeviceUpdate {
+    var update = DeviceUpdate()
+    update.privateKey = privateKey
+    update.listenPort = listenPort
+    update.firewallMark = firewallMark
+    if replacing {
+      if case .keep = privateKey { update.privateKey = .remove }
+      update.listenPort = listenPort ?? 0
+      update.firewallMark = firewallMark ?? 0
+      update.replacesPeers = true
+    }
+    update.peers = peers.map { peer in
+      var change = PeerUpdate(peer.publicKey)
+      change.presharedKey = peer.presharedKey
+      change.endpoint = peer.endpoint.flatMap { endpoints[$0] }
+      change.persistentKeepalive = peer.persistentKeepalive
+      change.replacesAllowedIPs = peer.replacesAllowedIPs
+      change.allowedIPs = peer.allowedIPs
+      return change
+    }
+    return update
+  }
+}

@@ -1,0 +1,68 @@
+import Glibc
+import Logging
+import SystemPackage
+import WG6Config
+import WG6Crypto
+import WG6Linux
+import WG6Protocol
+
+/// Requests of the control socket: each is answered whole before the next is looked at.
+extension Engine {
+  func answer(_ request: ControlRequest, into text: inout WipedBytes) {
+    switch request {
+    case .get:
+      var status = device.status()
+      status.listenPort = port
+      status.firewallMark = mark
+      status.writeAnswer(to: &text)
+    case .invalid(let error):
+      log.error("control request refused, \(error.message)")
+      ControlAnswer.write(errno: error.errno, to: &text)
+    case .set(let update):
+      ControlAnswer.write(errno: apply(update), to: &text)
+      perform()
+    }
+  }
+
+  /// Makes the changes of `update`, all or none; returns 0 or an errno.
+  private func apply(_ update: DeviceUpdate) -> Int32 {
+    do throws(ConfigurationError) {
+      try device.check(update)
+    } catch {
+      switch error {
+      case .ownKey(let key):
+        log.error("control request refused: peer \(key) has this interface's own key. A peer is another machine")
+      }
+      return EINVAL
+    }
+    // Only the sockets can fail: they come first.
+    let oldMark = mark
+    mark = update.firewallMark ?? mark
+    if let wanted = update.listenPort, wanted != port || wanted == 0 {
+      do throws(Errno) {
+        try listen(on: wanted)
+      } catch {
+        mark = oldMark
+        log.error("cannot listen on UDP port \(wanted): \(error)")
+        return error.rawValue
+      }
+    }
+    if mark != oldMark { wires.sockets.setMark(mark) }
+    do {
+      try device.apply(update, now: Clock.now)
+    } catch {
+      return EINVAL
+    }
+    return 0
+  }
+
+  /// A port that is asked for by number is bound at once, so that whoever asks learns whether it can be had; any port
+  /// will do when the interface comes up.
+  private func listen(on wanted: UInt16) throws(Errno) {
+    if wanted != 0 || isBound {
+      try bind(wanted)
+    } else {
+      port = 0
+    }
+  }
+}

@@ -1,0 +1,187 @@
+import CLinux
+import Glibc
+import SystemPackage
+import WG6Config
+import WG6Crypto
+import WG6Linux
+
+/// The control socket and its clients: takes requests apart, and has answers written as fast as each client reads.
+///
+/// Runs on the control thread and never blocks it. A client may send requests one behind the other, in pieces of any
+/// size; a request larger than `requestLimit` ends its connection.
+final class ControlServer {
+  /// Bytes of one request: a million allowed IPs take about 40 MiB.
+  static let requestLimit = 256 << 20
+  static let clientLimit = 128
+
+  let listener: OwnedDescriptor
+  /// The socket's file, removed at the end; `nil` where someone else made it.
+  let path: String?
+  private var clients: [Int32: Client] = [:]
+
+  private final class Client {
+    let descriptor: OwnedDescriptor
+    var parser = ControlRequestParser()
+    var input = WipedBytes()
+    var searched = 0
+    var requestBytes = 0
+    var output = WipedBytes()
+    var written = 0
+    var wantsWriting = false
+    var hasEnded = false
+
+    init(_ descriptor: consuming OwnedDescriptor) {
+      self.descriptor = descriptor
+    }
+  }
+
+  /// Listens at the interface's place under `ControlSocket.directory`, taking the place of a dead daemon's socket.
+  init(for interface: String) throws(Errno) {
+    let path = ControlSocket.path(of: interface)
+    if unsafe mkdir(ControlSocket.directory, 0o755) != 0, errno != EEXIST { throw Errno(rawValue: errno) }
+    let raw = socket(AF_UNIX, Int32(SOCK_STREAM.rawValue | SOCK_CLOEXEC.rawValue | SOCK_NONBLOCK.rawValue), 0)
+    guard raw >= 0 else { throw Errno(rawValue: errno) }
+    let listener = OwnedDescriptor(raw)
+    if ControlSocket.isAlive(interface) { throw .addressInUse }
+    ControlSocket.removeStale(interface)
+    var address = sockaddr_un()
+    address.sun_family = sa_family_t(AF_UNIX)
+    guard path.utf8.count < MemoryLayout.size(ofValue: address.sun_path) else { throw .fileNameTooLong }
+    unsafe withUnsafeMutableBytes(of: &address.sun_path) { unsafe $0.copyBytes(from: path.utf8) }
+    // Only the owner may ever open it, not even for a moment another.
+    let mask = umask(0o077)
+    let result = unsafe withUnsafePointer(to: &address) { pointer in
+      unsafe pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+        unsafe bind(raw, $0, socklen_t(MemoryLayout<sockaddr_un>.size))
+      }
+    }
+    let bindError = errno
+    umask(mask)
+    guard result == 0 else { throw Errno(rawValue: bindError) }
+    guard listen(raw, 64) == 0 else { throw Errno(rawValue: errno) }
+    self.listener = listener
+    self.path = path
+  }
+
+  /// Takes over a listening socket that someone else opened.
+  init(takingOver raw: Int32) throws(Errno) {
+    guard fcntl(raw, F_SETFL, fcntl(raw, F_GETFL) | O_NONBLOCK) == 0 else { throw Errno(rawValue: errno) }
+    _ = fcntl(raw, F_SETFD, FD_CLOEXEC)
+    listener = OwnedDescriptor(raw)
+    path = nil
+  }
+
+  deinit {
+    if let path { unsafe unlink(path) }
+  }
+
+  /// Whether the socket's file is still there; who removes it wants the daemon to end, as on other systems.
+  var isInPlace: Bool {
+    guard let path else { return true }
+    return unsafe access(path, F_OK) == 0
+  }
+
+  /// Takes in whoever waits to be let in.
+  func accept(_ poller: borrowing Poller, token: (Int32) -> UInt64) {
+    while true {
+      let raw = Glibc.accept(listener.rawValue, nil, nil)
+      guard raw >= 0 else { return }
+      let descriptor = OwnedDescriptor(raw)
+      guard clients.count < ControlServer.clientLimit, fcntl(raw, F_SETFL, O_NONBLOCK) == 0,
+        fcntl(raw, F_SETFD, FD_CLOEXEC) == 0, (try? poller.add(raw, token: token(raw))) != nil
+      else { continue }
+      clients[raw] = Client(descriptor)
+    }
+  }
+
+  /// A client can be read from or written to: reads what is there, answers each whole request by `answer`.
+  func serve(
+    _ number: Int32, _ poller: borrowing Poller, token: UInt64,
+    answer: (ControlRequest, inout WipedBytes) -> Void
+  ) {
+    guard let client = clients[number] else { return }
+    if client.output.count == client.written, !client.hasEnded { read(client, answer) }
+    let isDone = !write(client) || client.hasEnded && client.written == client.output.count
+    if isDone {
+      poller.remove(number)
+      clients[number] = nil
+      return
+    }
+    let wantsWriting = client.written < client.output.count
+    guard wantsWriting != client.wantsWriting else { return }
+    client.wantsWriting = wantsWriting
+    try? poller.change(number, token: token, events: wantsWriting ? Poller.writable : Poller.readable)
+  }
+
+  // MARK: Private
+
+  /// Reads and answers until there is nothing to read, an answer waits to be written, or the client is done.
+  private func read(_ client: Client, _ answer: (ControlRequest, inout WipedBytes) -> Void) {
+    let number = client.descriptor.rawValue
+    while client.output.isEmpty {
+      var count = 0
+      unsafe client.input.append(upTo: 65536) { buffer in
+        count = unsafe Glibc.read(number, buffer.baseAddress!, buffer.count)
+        return max(count, 0)
+      }
+      if count < 0 {
+        if errno == EAGAIN || errno == EINTR { return }
+        client.hasEnded = true
+        return
+      }
+      if count == 0 {
+        client.hasEnded = true
+        return
+      }
+      client.requestBytes += count
+      takeLines(client, answer)
+      if client.requestBytes > ControlServer.requestLimit {
+        ControlAnswer.write(errno: E2BIG, to: &client.output)
+        client.hasEnded = true
+      }
+    }
+  }
+
+  private func takeLines(_ client: Client, _ answer: (ControlRequest, inout WipedBytes) -> Void) {
+    var consumed = 0
+    client.input.withBytes { bytes in
+      var index = client.searched
+      while index < bytes.byteCount {
+        if bytes.byte(at: index) == UInt8(ascii: "\n") {
+          if let request = client.parser.line(bytes.extracting(consumed..<index)) {
+            answer(request, &client.output)
+            client.requestBytes = 0
+          }
+          consumed = index + 1
+        }
+        index += 1
+      }
+    }
+    client.input.removeFirst(consumed)
+    client.searched = client.input.count
+    // A line without end would be searched and kept for ever.
+    if client.input.count > ControlRequestParser.maximumLineLength {
+      ControlAnswer.write(errno: EMSGSIZE, to: &client.output)
+      client.hasEnded = true
+    }
+  }
+
+  /// Writes what the client takes; false where it has gone.
+  private func write(_ client: Client) -> Bool {
+    while client.written < client.output.count {
+      let count = client.output.withBytes { bytes in
+        unsafe bytes.extracting(client.written..<bytes.byteCount).withUnsafeBytes {
+          unsafe send(client.descriptor.rawValue, $0.baseAddress!, $0.count, Int32(MSG_NOSIGNAL))
+        }
+      }
+      if count < 0 {
+        if errno == EINTR { continue }
+        return errno == EAGAIN
+      }
+      client.written += count
+    }
+    client.output.removeAll()
+    client.written = 0
+    return true
+  }
+}

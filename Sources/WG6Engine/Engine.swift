@@ -1,0 +1,259 @@
+import CLinux
+import Glibc
+import Logging
+import Synchronization
+import SystemPackage
+import WG6Config
+import WG6Crypto
+import WG6Linux
+import WG6Protocol
+
+/// A WireGuard device at work: a TUN interface, two UDP sockets, a control socket, and three threads.
+///
+/// The thread that calls `run` is the control thread, and the only one that touches the `Device`. The outbound and the
+/// inbound thread work on its data plane and meet it in `Wires`.
+public final class Engine {
+  let wires: Wires
+  let device: Device
+  let server: ControlServer
+  private let monitor: InterfaceMonitor
+  private let signals: SignalReader
+  private let watch: SocketWatch?
+  private let timer: WakeTimer
+  private let poller: Poller
+  var log: Logger
+
+  private let interface: String
+  /// The port that was asked for, or found; 0 for any.
+  var port: UInt16 = 0
+  var isBound = false
+  var mark: UInt32 = 0
+  private var isUp = false
+  private var ending: Ending?
+
+  /// Why the engine has come to its end.
+  public enum Ending: Sendable, Equatable {
+    case signal(Int32)
+    case interfaceDeleted
+    case controlSocketRemoved
+  }
+
+  private enum Token {
+    static let bell: UInt64 = 0
+    static let timer: UInt64 = 1
+    static let monitor: UInt64 = 2
+    static let signals: UInt64 = 3
+    static let listener: UInt64 = 4
+    static let watch: UInt64 = 5
+    /// Clients are told apart by their descriptors, above this.
+    static let client: UInt64 = 1 << 32
+  }
+
+  /// Where the engine gets its interface and its control socket from.
+  public struct Sources: Sendable {
+    public var interface: String
+    /// A TUN descriptor that someone else opened, in place of a new interface.
+    public var tunDescriptor: Int32?
+    /// A listening control socket that someone else opened.
+    public var controlDescriptor: Int32?
+
+    public init(interface: String) {
+      self.interface = interface
+    }
+  }
+
+  /// Makes the interface and listens on the control socket. Nothing runs before `run`, and nothing stays on error.
+  public init(_ sources: Sources, log: Logger) throws(StartError) {
+    let tun = try Starting.openTUN(sources)
+    let name = try Starting.name(of: tun)
+    if sources.tunDescriptor == nil { try Starting.setDefaultMTU(of: name) }
+    interface = name
+    self.log = log
+    self.log[metadataKey: "interface"] = "\(name)"
+    device = Device(using: SystemRandomNumberGenerator())
+    server = try Starting.openServer(sources, for: name)
+    do {
+      signals = try SignalReader([SIGTERM, SIGINT, SIGHUP])
+      wires = try Wires(tun: tun, plane: device.plane)
+      monitor = try InterfaceMonitor()
+      timer = try WakeTimer()
+      poller = try Poller()
+      watch = try server.path.map { path throws(Errno) in try SocketWatch(path) }
+      try poller.add(wires.control.descriptor.rawValue, token: Token.bell)
+      try poller.add(timer.descriptor.rawValue, token: Token.timer)
+      try poller.add(monitor.descriptor.rawValue, token: Token.monitor)
+      try poller.add(signals.descriptor.rawValue, token: Token.signals)
+      try poller.add(server.listener.rawValue, token: Token.listener)
+      if let watch { try poller.add(watch.file.descriptor.rawValue, token: Token.watch) }
+    } catch {
+      throw StartError("cannot set up the threads' descriptors: \(error)")
+    }
+  }
+
+  /// Runs the device until a signal, the interface's deletion or the control socket's removal ends it.
+  public func run() throws(StartError) -> Ending {
+    let wires = wires
+    let threads: [RunningThread]
+    do {
+      threads = [
+        RunningThread(
+          try Thread(named: "wg6-outbound") {
+            var thread = OutboundThread(wires)
+            thread.run()
+          }),
+        RunningThread(
+          try Thread(named: "wg6-inbound") {
+            var thread = InboundThread(wires)
+            thread.run()
+          }),
+      ]
+    } catch {
+      throw StartError("cannot start a thread: \(error)")
+    }
+    defer {
+      wires.isEnding.store(true, ordering: .releasing)
+      wires.outbound.ring()
+      wires.inbound.ring()
+      for thread in threads { thread.join() }
+    }
+    interfaceChanged()
+    var reason = ending
+    while reason == nil {
+      do { try turn() } catch { throw StartError("cannot wait for events: \(error)") }
+      reason = ending
+    }
+    device.goDown()
+    return reason!
+  }
+
+  // MARK: The control thread's turn
+
+  private func turn() throws(Errno) {
+    var ready: [(token: UInt64, events: UInt32)] = []
+    try poller.wait { ready.append(($0, $1)) }
+    for entry in ready { handle(entry.token) }
+    handleHandshakes()
+    device.handleEvents(now: Clock.now)
+    device.advance(now: Clock.now)
+    perform()
+    if wires.interfaceIsGone.load(ordering: .acquiring) { interfaceChanged() }
+    timer.set(device.nextWake(now: Clock.monotonic))
+  }
+
+  private func handle(_ token: UInt64) {
+    switch token {
+    case Token.bell: wires.control.hush()
+    case Token.timer: timer.hush()
+    case Token.monitor:
+      monitor.drain()
+      interfaceChanged()
+    case Token.signals:
+      if let signal = signals.next() { ending = .signal(signal) }
+    case Token.listener:
+      server.accept(poller) { Token.client | UInt64($0) }
+    case Token.watch:
+      watch?.file.drain()
+      if !server.isInPlace { ending = .controlSocketRemoved }
+    default:
+      server.serve(Int32(token & 0xFFFF_FFFF), poller, token: token) { answer($0, into: &$1) }
+    }
+  }
+
+  /// Takes handshake messages off the queue, a bounded number, so that timers and clients have their turn in a flood.
+  private func handleHandshakes() {
+    for _ in 0..<64 {
+      guard let entry = wires.handshakes.pop() else { return }
+      device.handle(entry.message, from: entry.path, fill: wires.handshakes.fill, now: Clock.now)
+      perform()
+    }
+    wires.control.ring()
+  }
+
+  /// Carries out what the device asks for.
+  func perform() {
+    for action in device.takeActions() {
+      switch action {
+      case .send(let message, let path, let peer):
+        if wires.send(message, along: path) {
+          peer?.sent(message.count)
+        } else {
+          wires.plane.drop(.networkRefusedMessage)
+        }
+      case .wakeOutbound:
+        wires.outbound.ring()
+      case .report(let report):
+        log.debug("\(report)")
+      }
+    }
+  }
+
+  // MARK: The interface
+
+  /// Something about an interface has changed: looks at ours.
+  private func interfaceChanged() {
+    let name: String
+    do {
+      name = try wires.tun.name()
+    } catch {
+      ending = ending ?? .interfaceDeleted
+      return
+    }
+    // An interface that was moved to another network namespace can't be asked from here, and counts as up.
+    if let mtu = try? Interface.mtu(of: name) { wires.plane.mtu = mtu }
+    let nowUp = (try? Interface.isUp(name)) ?? true
+    guard nowUp != isUp else { return }
+    isUp = nowUp
+    if nowUp { comeUp() } else { goDown() }
+  }
+
+  private func comeUp() {
+    log.debug("interface is up")
+    if !isBound {
+      do throws(Errno) {
+        try bind(port)
+      } catch {
+        log.error("cannot listen on UDP port \(port): \(error). Another program may have it; choose another listen port")
+      }
+    }
+    device.comeUp(now: Clock.now)
+    perform()
+  }
+
+  private func goDown() {
+    log.debug("interface is down")
+    device.goDown()
+    perform()
+    try? wires.sockets.close()
+    isBound = false
+  }
+
+  /// Binds both sockets to `wanted`, 0 for any free port. On error everything is as it was.
+  func bind(_ wanted: UInt16) throws(Errno) {
+    let opened = try wires.open(port: wanted, mark: mark)
+    port = opened.port
+    isBound = true
+    if let reason = opened.withoutIPv4 { log.info("no IPv4 here (\(reason)): using IPv6 alone") }
+    if let reason = opened.withoutIPv6 { log.info("no IPv6 here (\(reason)): using IPv4 alone") }
+    log.debug("listening on UDP port \(port)")
+  }
+}
+
+/// A watch that there may be none of: where someone else made the control socket, its file is theirs.
+private final class SocketWatch {
+  let file: RemovalWatch
+
+  init(_ path: String) throws(Errno) {
+    file = try RemovalWatch(of: path)
+  }
+}
+
+/// A thread that can stand in an array.
+private final class RunningThread {
+  private var thread: Thread?
+
+  init(_ thread: consuming Thread) {
+    self.thread = consume thread
+  }
+
+  func join() { thread.take()?.join() }
+}

@@ -1,0 +1,115 @@
+import CLinux
+import Glibc
+import Synchronization
+import SystemPackage
+import WG6Linux
+import WG6Protocol
+
+/// The thread that carries packets from the device to the network: reads until nothing is left, seals as it reads, and
+/// sends what it has before it sleeps. Never waits for a train to fill.
+struct OutboundThread: ~Copyable {
+  private let wires: Wires
+  private var path: Outbound
+  private let sender: TrainSender
+
+  init(_ wires: Wires) {
+    self.wires = wires
+    path = Outbound(plane: wires.plane, reader: 0)
+    sender = TrainSender(wires)
+  }
+
+  deinit {
+    sender.end()
+  }
+
+  /// Runs until the engine ends or the interface is deleted.
+  mutating func run() {
+    while !wires.isEnding.load(ordering: .acquiring) {
+      var isRung = false, isReadable = false
+      do {
+        try wires.outboundPoller.wait { token, _ in
+          if token == Wires.Token.bell { isRung = true } else { isReadable = true }
+        }
+      } catch {
+        break
+      }
+      path.pass()
+      if isRung {
+        wires.outbound.hush()
+        let now = Clock.monotonic, sender = sender
+        path.flushStaged(now: now) { sender.send($0) }
+      }
+      if isReadable, !drain() { break }
+      wakeControl()
+      path.leave()
+    }
+    path.leave()
+  }
+
+  /// Reads and sends until the device has nothing more; false where it is gone.
+  private mutating func drain() -> Bool {
+    let sender = sender
+    // Bounded, so that the control path can have what it retired at least this often.
+    for _ in 0..<16 {
+      let now = Clock.monotonic
+      for _ in 0..<Train.capacity {
+        let length = unsafe wires.tun.read(into: path.room)
+        if length > 0 {
+          path.push(length: length, now: now) { sender.send($0) }
+          continue
+        }
+        path.flush(now: now) { sender.send($0) }
+        switch -length {
+        case Int(EAGAIN), Int(EINTR): return true
+        default: return endOfDevice()
+        }
+      }
+      path.flush(now: now) { sender.send($0) }
+      wakeControl()
+      path.pass()
+    }
+    return true
+  }
+
+  private func endOfDevice() -> Bool {
+    wires.interfaceIsGone.store(true, ordering: .releasing)
+    wires.control.ring()
+    return false
+  }
+
+  private mutating func wakeControl() {
+    guard path.wantsControl else { return }
+    path.wantsControl = false
+    wires.control.ring()
+  }
+}
+
+/// What puts trains on the network. One thread's own.
+@safe private struct TrainSender {
+  let wires: Wires
+  // SAFETY: `Train.capacity` places, for as long as the thread runs.
+  private let vectors: UnsafeMutablePointer<iovec>
+
+  init(_ wires: Wires) {
+    self.wires = wires
+    unsafe vectors = .allocate(capacity: Train.capacity)
+    unsafe vectors.initialize(repeating: iovec(), count: Train.capacity)
+  }
+
+  func end() { unsafe vectors.deallocate() }
+
+  /// Sends a train; returns how many bytes the network took.
+  func send(_ train: borrowing Train) -> Int {
+    for index in 0..<train.count {
+      let datagram = unsafe train.datagram(index)
+      unsafe vectors[index] = iovec(
+        iov_base: UnsafeMutableRawPointer(mutating: datagram.baseAddress!), iov_len: datagram.count)
+    }
+    let taken = unsafe wires.sockets.send(
+      UnsafeMutableBufferPointer(start: vectors, count: train.count), along: train.path
+    ).taken
+    guard taken < train.count else { return train.byteCount }
+    wires.plane.drop(.networkRefusedMessage, count: train.count - taken)
+    return (0..<taken).reduce(0) { unsafe $0 + train.datagram($1).count }
+  }
+}

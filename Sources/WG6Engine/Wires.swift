@@ -1,0 +1,69 @@
+import CLinux
+import Glibc
+import Synchronization
+import SystemPackage
+import WG6Linux
+import WG6Protocol
+
+/// What the threads of one engine share: the descriptors they work on, and the bells that wake them.
+final class Wires: Sendable {
+  let tun: TUN
+  let sockets: UDPSockets
+  let plane: DataPlane
+  let handshakes = HandshakeQueue()
+
+  /// Wakes the control thread: events to handle, messages to read, a thread that failed.
+  let control: Bell
+  /// Wakes the outbound thread: staged packets to send or drop, or the end.
+  let outbound: Bell
+  /// Wakes the inbound thread for the end.
+  let inbound: Bell
+  let outboundPoller: Poller
+  let inboundPoller: Poller
+
+  /// What the data threads' pollers tell.
+  enum Token {
+    static let bell: UInt64 = 0
+    static let tun: UInt64 = 1
+    static let v4: UInt64 = 2
+    static let v6: UInt64 = 3
+  }
+
+  let isEnding = Atomic<Bool>(false)
+  /// Set by the outbound thread when the interface was deleted under it.
+  let interfaceIsGone = Atomic<Bool>(false)
+
+  init(tun: consuming TUN, plane: DataPlane) throws(Errno) {
+    self.tun = tun
+    self.plane = plane
+    sockets = try UDPSockets()
+    control = try Bell()
+    outbound = try Bell()
+    inbound = try Bell()
+    outboundPoller = try Poller()
+    inboundPoller = try Poller()
+    try outboundPoller.add(self.tun.descriptor.rawValue, token: Token.tun)
+    try outboundPoller.add(outbound.descriptor.rawValue, token: Token.bell)
+    try inboundPoller.add(inbound.descriptor.rawValue, token: Token.bell)
+  }
+
+  /// Binds both sockets, and has the inbound thread listen to them.
+  func open(port: UInt16, mark: UInt32) throws(Errno) -> UDPSockets.Opened {
+    let opened = try sockets.open(port: port, mark: mark)
+    // The sockets that were there before left the poller when they were closed.
+    if opened.withoutIPv4 == nil { try inboundPoller.add(sockets.descriptor(isIPv6: false), token: Token.v4) }
+    if opened.withoutIPv6 == nil { try inboundPoller.add(sockets.descriptor(isIPv6: true), token: Token.v6) }
+    return opened
+  }
+
+  /// Sends one message; returns whether the network took it.
+  func send(_ message: ControlMessage, along path: PackedPath) -> Bool {
+    unsafe message.withUnsafeBytes { bytes in
+      var vector = unsafe iovec(
+        iov_base: UnsafeMutableRawPointer(mutating: bytes.baseAddress!), iov_len: bytes.count)
+      return unsafe withUnsafeMutablePointer(to: &vector) {
+        unsafe sockets.send(UnsafeMutableBufferPointer(start: $0, count: 1), along: path).taken == 1
+      }
+    }
+  }
+}

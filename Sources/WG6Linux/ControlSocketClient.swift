@@ -1,0 +1,156 @@
+import Glibc
+import SystemPackage
+import WG6Crypto
+
+/// Where daemons listen for their configuration (wireguard.com/xplatform).
+public enum ControlSocket {
+  public static let directory = "/var/run/wireguard"
+
+  /// Whether an interface can have this name; it becomes a file's name too. wg-quick's rule, less `.` and `..`.
+  public static func isInterfaceName(_ name: String) -> Bool {
+    guard (1...15).contains(name.utf8.count), name != ".", name != ".." else { return false }
+    return name.utf8.allSatisfy { character in
+      switch character {
+      case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"),
+        UInt8(ascii: "0")...UInt8(ascii: "9"),
+        UInt8(ascii: "_"), UInt8(ascii: "="), UInt8(ascii: "+"), UInt8(ascii: "."), UInt8(ascii: "-"):
+        true
+      default: false
+      }
+    }
+  }
+
+  public static func path(of interface: String) -> String {
+    "\(directory)/\(interface).sock"
+  }
+
+  /// The interfaces that a daemon answers for now, in the directory's order. Sockets that nobody listens on are skipped.
+  public static func interfaces() throws(Errno) -> [String] {
+    guard let stream = unsafe opendir(directory) else {
+      if errno == ENOENT { return [] }
+      throw Errno(rawValue: errno)
+    }
+    defer { unsafe closedir(stream) }
+    var names: [String] = []
+    while let entry = unsafe readdir(stream) {
+      let name = unsafe withUnsafeBytes(of: &entry.pointee.d_name) { bytes in
+        unsafe String(decoding: bytes.prefix { $0 != 0 }, as: UTF8.self)
+      }
+      guard name.hasSuffix(".sock") else { continue }
+      let interface = String(name.dropLast(".sock".count))
+      if isInterfaceName(interface), isAlive(interface) { names.append(interface) }
+    }
+    return names
+  }
+
+  /// Whether a daemon answers for `interface`.
+  public static func isAlive(_ interface: String) -> Bool {
+    (try? ControlConnection(to: interface)) != nil
+  }
+
+  /// Removes a socket that a dead daemon left behind; returns whether there was one.
+  @discardableResult
+  public static func removeStale(_ interface: String) -> Bool {
+    do {
+      _ = try ControlConnection(to: interface)
+      return false
+    } catch {
+      return unsafe error == .connectionRefused && unlink(path(of: interface)) == 0
+    }
+  }
+}
+
+/// A connection to a daemon's control socket; closed when it ends.
+public struct ControlConnection: ~Copyable {
+  private let descriptor: FileDescriptor
+  private var received: WipedBytes
+
+  /// Throws `noSuchFileOrDirectory` where there is no socket, `connectionRefused` where nobody listens on it.
+  public init(to interface: String) throws(Errno) {
+    let connected = try ControlConnection.connect(to: interface)
+    descriptor = connected
+    received = WipedBytes()
+  }
+
+  deinit {
+    try? descriptor.close()
+  }
+
+  /// Sends `request` and hands the answer to `line`, one line at a time without its line feed, until that returns `true`.
+  /// Throws `connectionReset` where the daemon hangs up before.
+  public mutating func exchange(_ request: RawSpan, line: (RawSpan) -> Bool) throws(Errno) {
+    try send(request)
+    var searched = 0
+    while true {
+      let (consumed, isDone) = received.withBytes { bytes in
+        ControlConnection.lines(of: bytes, searched: searched, line)
+      }
+      received.removeFirst(consumed)
+      if isDone { return }
+      searched = received.count
+      try receive()
+    }
+  }
+
+  private static func connect(to interface: String) throws(Errno) -> FileDescriptor {
+    guard ControlSocket.isInterfaceName(interface) else { throw .invalidArgument }
+    let raw = socket(AF_UNIX, Int32(SOCK_STREAM.rawValue | SOCK_CLOEXEC.rawValue), 0)
+    guard raw >= 0 else { throw Errno(rawValue: errno) }
+    var address = sockaddr_un()
+    address.sun_family = sa_family_t(AF_UNIX)
+    let path = ControlSocket.path(of: interface)
+    unsafe withUnsafeMutableBytes(of: &address.sun_path) { unsafe $0.copyBytes(from: path.utf8) }
+    let result = unsafe withUnsafePointer(to: &address) { pointer in
+      unsafe pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+        unsafe Glibc.connect(raw, $0, socklen_t(MemoryLayout<sockaddr_un>.size))
+      }
+    }
+    if result == 0 { return FileDescriptor(rawValue: raw) }
+    let failure = Errno(rawValue: errno)
+    close(raw)
+    throw failure
+  }
+
+  private func send(_ request: RawSpan) throws(Errno) {
+    var sent = 0
+    while sent < request.byteCount {
+      let rest = request.extracting(sent..<request.byteCount)
+      let count = unsafe rest.withUnsafeBytes {
+        unsafe Glibc.send(descriptor.rawValue, $0.baseAddress!, $0.count, Int32(MSG_NOSIGNAL))
+      }
+      if count >= 0 {
+        sent += count
+      } else if errno != EINTR {
+        throw Errno(rawValue: errno)
+      }
+    }
+  }
+
+  private mutating func receive() throws(Errno) {
+    let descriptor = descriptor.rawValue
+    unsafe try received.append(upTo: 65536) { (buffer: UnsafeMutableRawBufferPointer) throws(Errno) -> Int in
+      while true {
+        let count = unsafe read(descriptor, buffer.baseAddress!, buffer.count)
+        if count > 0 { return count }
+        if count == 0 { throw .connectionReset }
+        if errno != EINTR { throw Errno(rawValue: errno) }
+      }
+    }
+  }
+
+  /// Hands out every whole line; returns how many bytes that were, and whether the last was the answer's end. The first
+  /// `searched` bytes hold no line feed.
+  private static func lines(of bytes: RawSpan, searched: Int, _ line: (RawSpan) -> Bool) -> (Int, Bool) {
+    var start = 0
+    var index = searched
+    while index < bytes.byteCount {
+      if unsafe bytes.unsafeLoad(fromByteOffset: index, as: UInt8.self) == UInt8(ascii: "\n") {
+        let isDone = line(bytes.extracting(start..<index))
+        start = index + 1
+        if isDone { return (start, true) }
+      }
+      index += 1
+    }
+    return (start, false)
+  }
+}

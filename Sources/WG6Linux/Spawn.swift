@@ -1,0 +1,85 @@
+import CLinux
+import Glibc
+import SystemPackage
+
+/// A program that we started.
+///
+/// Started with `posix_spawn`: a forked Swift process could do little before `exec` without danger.
+public struct Child: Sendable {
+  public let processID: pid_t
+
+  /// How a program ended.
+  public enum Ending: Sendable, Equatable {
+    case exited(Int32)
+    case signalled(Int32)
+  }
+
+  /// Starts the program at `path` with this process's environment, standard streams and directory; signals are neither
+  /// blocked nor ignored in it. `arguments` do not include the program's name. Throws `posix_spawn`'s error.
+  ///
+  /// - Parameters:
+  ///   - newSession: detach it from this terminal.
+  ///   - silentOutput: its standard streams are /dev/null, rather than ours.
+  public init(
+    _ path: String, _ arguments: [String], newSession: Bool = false, silentOutput: Bool = false
+  ) throws(Errno) {
+    var attributes = posix_spawnattr_t()
+    unsafe posix_spawnattr_init(&attributes)
+    defer { unsafe posix_spawnattr_destroy(&attributes) }
+    var none = sigset_t()
+    unsafe sigemptyset(&none)
+    unsafe posix_spawnattr_setsigmask(&attributes, &none)
+    var all = sigset_t()
+    unsafe sigfillset(&all)
+    unsafe posix_spawnattr_setsigdefault(&attributes, &all)
+    let session = newSession ? linuxSpawnSetSession : 0
+    unsafe posix_spawnattr_setflags(&attributes, Int16(POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF | session))
+
+    var files = unsafe posix_spawn_file_actions_t()
+    unsafe posix_spawn_file_actions_init(&files)
+    defer { unsafe posix_spawn_file_actions_destroy(&files) }
+    if silentOutput {
+      for stream in 0...Int32(2) { unsafe posix_spawn_file_actions_addopen(&files, stream, "/dev/null", O_RDWR, 0) }
+    }
+
+    var argv: [UnsafeMutablePointer<CChar>?] = unsafe ([path] + arguments).map { unsafe strdup($0) }
+    unsafe argv.append(nil)
+    defer { unsafe argv.forEach { unsafe free($0) } }
+    var identifier: pid_t = 0
+    let result = unsafe posix_spawn(&identifier, path, &files, &attributes, argv, environ)
+    guard result == 0 else { throw Errno(rawValue: result) }
+    processID = identifier
+  }
+
+  /// Waits until the program ends. Throws `waitpid`'s error.
+  public func wait() throws(Errno) -> Ending {
+    while true {
+      if let ending = try ended(options: 0) { return ending }
+    }
+  }
+
+  /// How the program ended; `nil` while it runs.
+  public func poll() throws(Errno) -> Ending? {
+    try ended(options: WNOHANG)
+  }
+
+  public func send(signal: Int32) {
+    kill(processID, signal)
+  }
+
+  private func ended(options: Int32) throws(Errno) -> Ending? {
+    var status: Int32 = 0
+    let result = unsafe waitpid(processID, &status, options)
+    if result == 0 { return nil }
+    guard result > 0 else {
+      if errno == EINTR { return nil }
+      throw Errno(rawValue: errno)
+    }
+    // <bits/waitstatus.h>: the low seven bits are the signal, 0 for an exit.
+    let signal = status & 0x7F
+    return signal == 0 ? .exited(status >> 8 & 0xFF) : .signalled(signal)
+  }
+}
+
+/// POSIX_SPAWN_SETSID, a GNU extension that Swift does not see.
+private let linuxSpawnSetSession: Int32 = 0x80

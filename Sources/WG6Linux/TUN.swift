@@ -1,0 +1,83 @@
+import CLinux
+import Glibc
+import SystemPackage
+
+/// A TUN interface: a descriptor that whole IPv4 and IPv6 packets are read from and written to.
+///
+/// The interface lives as long as the descriptor, unless it was made persistent elsewhere.
+public struct TUN: ~Copyable, Sendable {
+  public let descriptor: OwnedDescriptor
+
+  /// Makes the interface `name`, or attaches to it where it exists and nobody else has. `%d` in the name becomes a number.
+  public init(named name: String) throws(Errno) {
+    descriptor = unsafe try OwnedDescriptor(orErrno: linux_tun_open(name))
+  }
+
+  /// Takes over a descriptor that someone else opened.
+  public init(takingOver raw: Int32) throws(Errno) {
+    descriptor = OwnedDescriptor(raw)
+    guard fcntl(raw, F_SETFL, fcntl(raw, F_GETFL) | O_NONBLOCK) == 0 else { throw Errno(rawValue: errno) }
+    _ = fcntl(raw, F_SETFD, FD_CLOEXEC)
+    _ = try self.name()
+  }
+
+  /// The interface's name of today. Throws `badFileDescriptor`'s kin EBADFD where it was deleted.
+  public borrowing func name() throws(Errno) -> String {
+    var bytes = InlineArray<16, CChar>(repeating: 0)
+    var span = bytes.mutableSpan
+    let result = unsafe span.withUnsafeMutableBufferPointer {
+      unsafe linux_tun_name(descriptor.rawValue, $0.baseAddress!)
+    }
+    guard result == 0 else { throw Errno(rawValue: -result) }
+    return String(decoding: bytes.indices.prefix { bytes[$0] != 0 }.map { UInt8(bitPattern: bytes[$0]) }, as: UTF8.self)
+  }
+
+  /// Reads one packet. Returns its length, or a negative errno: -EAGAIN where none waits.
+  public borrowing func read(into buffer: UnsafeMutableRawBufferPointer) -> Int {
+    let count = unsafe Glibc.read(descriptor.rawValue, buffer.baseAddress!, buffer.count)
+    return count >= 0 ? count : -Int(errno)
+  }
+
+  /// Writes one packet. Returns 0 or a negative errno: -EIO while the interface is down.
+  public borrowing func write(_ packet: UnsafeRawBufferPointer) -> Int {
+    let count = unsafe Glibc.write(descriptor.rawValue, packet.baseAddress!, packet.count)
+    return count >= 0 ? 0 : -Int(errno)
+  }
+}
+
+/// An interface as the kernel sees it now.
+public enum Interface {
+  public static func mtu(of name: String) throws(Errno) -> Int { unsafe try number(linux_interface_mtu(name)) }
+
+  public static func setMTU(_ mtu: Int, of name: String) throws(Errno) {
+    _ = unsafe try number(linux_set_interface_mtu(name, Int32(clamping: mtu)))
+  }
+
+  public static func isUp(_ name: String) throws(Errno) -> Bool {
+    unsafe try number(linux_interface_flags(name)) & Int(IFF_UP) != 0
+  }
+
+  private static func number(_ result: Int32) throws(Errno) -> Int {
+    guard result >= 0 else { throw Errno(rawValue: -result) }
+    return Int(result)
+  }
+}
+
+/// Tells that something about some interface or address has changed; what, is to be asked.
+public struct InterfaceMonitor: ~Copyable, Sendable {
+  public let descriptor: OwnedDescriptor
+
+  public init() throws(Errno) {
+    descriptor = try OwnedDescriptor(orErrno: linux_link_monitor())
+  }
+
+  /// Throws away what was told so far.
+  public borrowing func drain() {
+    unsafe withUnsafeTemporaryAllocation(byteCount: 8192, alignment: 8) { buffer in
+      // An overrun (ENOBUFS) says the same: something has changed.
+      while unsafe recv(descriptor.rawValue, buffer.baseAddress!, buffer.count, Int32(MSG_DONTWAIT)) > 0
+        || errno == ENOBUFS
+      {}
+    }
+  }
+}

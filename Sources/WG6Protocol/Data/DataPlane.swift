@@ -1,0 +1,73 @@
+import Synchronization
+
+/// What the control path and the data threads share: tables to look things up in, and a list of things to tell.
+///
+/// Everything here is read and written without a lock. The control path publishes; the data threads read between two
+/// quiescent points.
+public final class DataPlane: Sendable {
+  let quiescence = Quiescence()
+  let indices: IndexTable
+  let allowedIPs = AllowedIPs.Snapshot()
+  let events = EventList()
+  private let drops: InlineArray<24, Atomic<UInt64>>
+  private let interfaceMTU = Atomic<Int>(1420)
+
+  init(using random: inout some RandomNumberGenerator) {
+    precondition(DropReason.allCases.count == 24)
+    indices = IndexTable(using: &random)
+    drops = InlineArray { _ in Atomic(0) }
+  }
+
+  /// The interface's MTU in bytes: data is padded, but never past it.
+  public var mtu: Int {
+    get { interfaceMTU.load(ordering: .relaxed) }
+    set { interfaceMTU.store(newValue, ordering: .relaxed) }
+  }
+
+  /// Counts a packet or a message that goes no further.
+  public func drop(_ reason: DropReason, count: Int = 1) {
+    drops[Int(reason.rawValue)].wrappingAdd(UInt64(count), ordering: .relaxed)
+  }
+
+  /// How much was dropped for `reason` so far.
+  public func dropCount(_ reason: DropReason) -> UInt64 {
+    drops[Int(reason.rawValue)].load(ordering: .relaxed)
+  }
+
+  /// Tells the control path about a peer.
+  ///
+  /// - Returns: whether it must be woken: the list was empty.
+  func post(_ event: PeerEvent, of peer: PeerReference) -> Bool {
+    let before = unsafe peer.pointer.pointee.pendingEvents.bitwiseOr(event.rawValue, ordering: .acquiringAndReleasing)
+      .oldValue
+    return before == 0 && events.push(peer)
+  }
+}
+
+/// Peers with something to tell, each at most once: a stack that is pushed to by any thread and taken whole by one.
+struct EventList: ~Copyable {
+  private let head = Atomic<UInt>(0)
+
+  /// - Returns: whether the list was empty.
+  func push(_ peer: PeerReference) -> Bool {
+    var first = head.load(ordering: .relaxed)
+    while true {
+      unsafe peer.pointer.pointee.nextWithEvents.store(first, ordering: .relaxed)
+      let (exchanged, original) = unsafe head.weakCompareExchange(
+        expected: first, desired: UInt(bitPattern: peer.pointer), ordering: .acquiringAndReleasing)
+      if exchanged { return first == 0 }
+      first = original
+    }
+  }
+
+  /// Takes every peer out, and what each has to tell.
+  func takeAll(_ body: (PeerReference, PeerEvent) -> Void) {
+    var next = head.exchange(0, ordering: .acquiringAndReleasing)
+    while let pointer = unsafe UnsafeMutablePointer<PeerState>(bitPattern: next) {
+      // Once its events are taken, a peer may be pushed again at any moment: first the link, then the events.
+      next = unsafe pointer.pointee.nextWithEvents.load(ordering: .relaxed)
+      let events = unsafe pointer.pointee.pendingEvents.exchange(0, ordering: .acquiringAndReleasing)
+      unsafe body(PeerReference(pointer: pointer), PeerEvent(rawValue: events))
+    }
+  }
+}

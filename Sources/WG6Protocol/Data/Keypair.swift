@@ -1,0 +1,101 @@
+import Synchronization
+import WG6Crypto
+
+/// The keys of one session, and what both data threads keep with them.
+///
+/// Lives at a stable address from `Keypair.create` to `Keypair.destroy`; the threads reach it by receiver index or
+/// through its peer, and the control path frees it after they have all passed a quiescent point.
+@safe struct Keypair: ~Copyable {
+  /// What we call this session: the receiver index of messages to us.
+  let localIndex: UInt32
+  /// What the peer calls it.
+  let remoteIndex: UInt32
+  let peer: PeerReference
+  let createdAt: Nanoseconds
+  /// Who starts the next handshake when this one grows old.
+  let isInitiator: Bool
+  /// 64 bytes of `SecretMemory`: the sending key, the receiving key.
+  private let keys: UnsafeMutableRawPointer
+
+  /// The counter of the next message sent.
+  let sendCounter: Atomic<UInt64>
+  /// Whether anything authentic has come in under it.
+  let isConfirmed = Atomic<Bool>(false)
+  /// The inbound thread's own.
+  var replay = ReplayWindow()
+
+  init(
+    localIndex: UInt32, remoteIndex: UInt32, peer: PeerReference, createdAt: Nanoseconds, isInitiator: Bool,
+    keys transport: borrowing NoiseIK.TransportKeys, firstCounter: UInt64
+  ) {
+    self.localIndex = localIndex
+    self.remoteIndex = remoteIndex
+    self.peer = peer
+    self.createdAt = createdAt
+    self.isInitiator = isInitiator
+    sendCounter = Atomic(firstCounter)
+    let keys = unsafe SecretMemory.allocate(byteCount: 64)
+    transport.sending.withBytes { bytes in
+      unsafe bytes.withUnsafeBytes { unsafe keys.copyMemory(from: $0.baseAddress!, byteCount: 32) }
+    }
+    transport.receiving.withBytes { bytes in
+      unsafe bytes.withUnsafeBytes { unsafe (keys + 32).copyMemory(from: $0.baseAddress!, byteCount: 32) }
+    }
+    unsafe self.keys = keys
+  }
+
+  deinit {
+    unsafe SecretMemory.deallocate(keys, byteCount: 64)
+  }
+
+  var sendingKey: UnsafePointer<UInt8> { unsafe UnsafePointer(keys.assumingMemoryBound(to: UInt8.self)) }
+  var receivingKey: UnsafePointer<UInt8> { unsafe UnsafePointer((keys + 32).assumingMemoryBound(to: UInt8.self)) }
+
+  /// Reserves the counter of one message.
+  func takeCounter() -> UInt64 { sendCounter.wrappingAdd(1, ordering: .relaxed).oldValue }
+
+  func isAlive(at now: Nanoseconds) -> Bool {
+    now &- createdAt < Limits.rejectAfterTime
+  }
+
+  /// Whether messages may still be sent under it.
+  func canSend(at now: Nanoseconds) -> Bool {
+    isAlive(at: now) && sendCounter.load(ordering: .relaxed) < Limits.rejectAfterMessages
+  }
+
+  /// Whether sending under it is a reason to start a new handshake.
+  func isDueWhenSending(at now: Nanoseconds) -> Bool {
+    sendCounter.load(ordering: .relaxed) >= Limits.rekeyAfterMessages
+      || isInitiator && now &- createdAt >= Limits.rekeyAfterTime
+  }
+
+  /// Whether receiving under it is a reason to start one: the answer might otherwise find no living key.
+  func isDueWhenReceiving(at now: Nanoseconds) -> Bool {
+    isInitiator && now &- createdAt >= Limits.rekeyAfterTimeReceiving
+  }
+}
+
+/// The address of a keypair.
+@safe struct KeypairReference: @unchecked Sendable {
+  // SAFETY: whoever holds one is the control path, or a data thread between two quiescent points.
+  let pointer: UnsafeMutablePointer<Keypair>
+
+  static func create(_ keypair: consuming Keypair) -> KeypairReference {
+    let pointer = UnsafeMutablePointer<Keypair>.allocate(capacity: 1)
+    unsafe pointer.initialize(to: keypair)
+    return unsafe KeypairReference(pointer: pointer)
+  }
+
+  /// Zeroes the keys and frees the place.
+  func destroy() {
+    unsafe pointer.deinitialize(count: 1)
+    unsafe pointer.deallocate()
+  }
+
+  var localIndex: UInt32 { unsafe pointer.pointee.localIndex }
+  var createdAt: Nanoseconds { unsafe pointer.pointee.createdAt }
+  var isConfirmed: Bool { unsafe pointer.pointee.isConfirmed.load(ordering: .acquiring) }
+
+  func canSend(at now: Nanoseconds) -> Bool { unsafe pointer.pointee.canSend(at: now) }
+  func isDueWhenSending(at now: Nanoseconds) -> Bool { unsafe pointer.pointee.isDueWhenSending(at: now) }
+}

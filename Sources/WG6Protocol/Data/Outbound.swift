@@ -1,0 +1,161 @@
+import Synchronization
+import WG6Crypto
+
+/// The way out: packets in, trains out. Belongs to one thread, which reads packets from the device and sends trains.
+///
+/// Touches a peer's keypair, its path and the allowed-IPs snapshot, and nothing that the control path locks.
+public struct Outbound: ~Copyable {
+  private let plane: DataPlane
+  private let reader: Int
+  private var train = Train()
+  /// Peers that packets wait for.
+  private var waiting: [PeerReference] = []
+  private var stagedBytes = 0
+
+  /// Whether the control path has something to be told. The thread wakes it and sets this back.
+  public var wantsControl = false
+
+  /// - Parameter reader: this thread's number, below `Quiescence.readerCapacity`, no other thread's.
+  public init(plane: DataPlane, reader: Int) {
+    self.plane = plane
+    self.reader = reader
+  }
+
+  /// Where the next packet is to be read to: 65,535 bytes.
+  public var room: UnsafeMutableRawBufferPointer { unsafe train.room }
+
+  /// Call after waking up and between batches: from here on, what was looked up before is forgotten.
+  public func pass() {
+    precondition(train.count == 0)
+    plane.quiescence.pass(reader)
+  }
+
+  /// Call before sleeping.
+  public func leave() {
+    plane.quiescence.leave(reader)
+  }
+
+  /// Takes the packet of `length` bytes in `room`: seals it into the train, stages it, or drops it.
+  ///
+  /// - Parameter send: called with a train that is full, or for another peer; returns how many bytes the network took.
+  public mutating func push(length: Int, now: Nanoseconds, send: (borrowing Train) -> Int) {
+    let bytes = unsafe UnsafeRawBufferPointer(start: train.room.baseAddress, count: length)
+    guard let packet = unsafe InnerPacket(bytes) else { return plane.drop(.notAnIPPacket) }
+    guard let peer = plane.allowedIPs.peer(for: packet.destination, isIPv6: packet.isIPv6) else {
+      return plane.drop(.noPeerForDestination)
+    }
+    if train.peer != peer || !train.hasRoom(for: length) {
+      flush(keeping: length, now: now, send: send)
+      guard begin(peer, length: length, now: now, send: send) else { return }
+    }
+    train.seal(length: length, mtu: plane.mtu)
+  }
+
+  /// Sends what has been sealed.
+  public mutating func flush(now: Nanoseconds, send: (borrowing Train) -> Int) {
+    flush(keeping: 0, now: now, send: send)
+  }
+
+  /// Sends packets that waited for a key that is there now, and drops those whose peer was given up. Call when woken by
+  /// the control path.
+  public mutating func flushStaged(now: Nanoseconds, send: (borrowing Train) -> Int) {
+    guard !waiting.isEmpty else { return }
+    flush(now: now, send: send)
+    var index = 0
+    while index < waiting.count {
+      let peer = waiting[index]
+      if unsafe peer.pointer.pointee.discardsStaged.exchange(false, ordering: .acquiringAndReleasing) {
+        unsafe plane.drop(.handshakeGivenUp, count: peer.pointer.pointee.staged.count)
+        while unsafe peer.pointer.pointee.staged.count > 0 { unsafe unstage(peer) { _ in } }
+      } else if let keypair = peer.sending, keypair.canSend(at: now), peer.path.isKnown {
+        sendStaged(peer, keypair, now: now, send: send)
+      }
+      if unsafe peer.pointer.pointee.staged.count == 0 {
+        waiting.swapAt(index, waiting.count - 1)
+        waiting.removeLast()
+      } else {
+        index += 1
+      }
+    }
+  }
+
+  // MARK: Private
+
+  private mutating func flush(keeping length: Int, now: Nanoseconds, send: (borrowing Train) -> Int) {
+    if train.count > 0, let peer = train.peer, let keypair = train.keypair {
+      peer.sent(send(train))
+      peer.authenticatedSent(at: now)
+      if unsafe peer.pointer.pointee.unansweredSince.load(ordering: .relaxed) == 0 {
+        unsafe peer.pointer.pointee.unansweredSince.store(now, ordering: .relaxed)
+        post(.unanswered, peer)
+      }
+      if unsafe keypair.pointer.pointee.isDueWhenSending(at: now) { wantHandshake(peer) }
+      train.reset(movingPacketOf: length)
+    }
+  }
+
+  /// Makes the empty train one for `peer`; false where the packet in `room` was staged or dropped instead.
+  private mutating func begin(
+    _ peer: PeerReference, length: Int, now: Nanoseconds, send: (borrowing Train) -> Int
+  ) -> Bool {
+    let path = peer.path
+    guard path.isKnown else {
+      plane.drop(.noEndpoint)
+      return false
+    }
+    guard let keypair = peer.sending, keypair.canSend(at: now) else {
+      unsafe stage(UnsafeRawBufferPointer(start: train.room.baseAddress, count: length), for: peer)
+      wantHandshake(peer)
+      return false
+    }
+    if unsafe peer.pointer.pointee.staged.count > 0 {
+      // The key came between two packets: those that waited go first, and this one behind them.
+      unsafe stage(UnsafeRawBufferPointer(start: train.room.baseAddress, count: length), for: peer)
+      sendStaged(peer, keypair, now: now, send: send)
+      return false
+    }
+    train.begin(peer, keypair, path)
+    return true
+  }
+
+  private mutating func sendStaged(
+    _ peer: PeerReference, _ keypair: KeypairReference, now: Nanoseconds, send: (borrowing Train) -> Int
+  ) {
+    while unsafe peer.pointer.pointee.staged.count > 0 {
+      let length = unsafe peer.pointer.pointee.staged.firstLength
+      if !train.hasRoom(for: length) { flush(now: now, send: send) }
+      if train.count == 0 { train.begin(peer, keypair, peer.path) }
+      let room = unsafe train.room
+      unsafe unstage(peer) { unsafe room.baseAddress!.copyMemory(from: $0.baseAddress!, byteCount: $0.count) }
+      train.seal(length: length, mtu: plane.mtu)
+    }
+    flush(now: now, send: send)
+  }
+
+  private mutating func stage(_ packet: UnsafeRawBufferPointer, for peer: PeerReference) {
+    guard stagedBytes + packet.count <= Limits.stagedBytes else { return plane.drop(.stagedTooLong) }
+    if unsafe peer.pointer.pointee.staged.count == 0 { waiting.append(peer) }
+    if unsafe peer.pointer.pointee.staged.count == Limits.stagedPackets {
+      unsafe unstage(peer) { _ in }
+      plane.drop(.stagedTooLong)
+    }
+    unsafe peer.pointer.pointee.staged.append(packet)
+    stagedBytes += packet.count
+    unsafe peer.pointer.pointee.stagedCount.store(UInt32(peer.pointer.pointee.staged.count), ordering: .releasing)
+  }
+
+  private mutating func unstage(_ peer: PeerReference, _ body: (UnsafeRawBufferPointer) -> Void) {
+    unsafe stagedBytes -= peer.pointer.pointee.staged.firstLength
+    unsafe peer.pointer.pointee.staged.removeFirst(body)
+    unsafe peer.pointer.pointee.stagedCount.store(UInt32(peer.pointer.pointee.staged.count), ordering: .releasing)
+  }
+
+  private mutating func wantHandshake(_ peer: PeerReference) {
+    guard unsafe !peer.pointer.pointee.isHandshaking.load(ordering: .acquiring) else { return }
+    post(.handshakeWanted, peer)
+  }
+
+  private mutating func post(_ event: PeerEvent, _ peer: PeerReference) {
+    if plane.post(event, of: peer) { wantsControl = true }
+  }
+}

@@ -1,0 +1,114 @@
+import Synchronization
+
+/// The way to a peer, where the inbound thread writes it (roaming), the control path too (handshakes, configuration),
+/// and the outbound thread reads it for every train: a sequence lock over seven words.
+///
+/// Writers exclude each other by the odd sequence number; a roaming writer that finds another at work steps back, for
+/// what is being written is as new as its own.
+struct PathCell: ~Copyable {
+  private let sequence = Atomic<UInt64>(0)
+  private let words: InlineArray<7, Atomic<UInt64>>
+
+  init() {
+    words = InlineArray { _ in Atomic(0) }
+  }
+
+  /// The path, or one that is not `isKnown`.
+  func load() -> PackedPath {
+    while true {
+      let before = sequence.load(ordering: .acquiring)
+      if before & 1 == 0 {
+        let path = PackedPath(words: InlineArray { words[$0].load(ordering: .relaxed) })
+        atomicMemoryFence(ordering: .acquiring)
+        if sequence.load(ordering: .relaxed) == before { return path }
+      }
+      // A write is seven stores long.
+    }
+  }
+
+  /// Puts `path` in place of what is there, waiting for another writer.
+  func store(_ path: PackedPath) {
+    while !tryStore(path) {}
+  }
+
+  /// Puts `path` there unless another writer is at work.
+  func tryStore(_ path: PackedPath) -> Bool {
+    let before = sequence.load(ordering: .relaxed)
+    guard before & 1 == 0,
+      sequence.compareExchange(expected: before, desired: before + 1, ordering: .acquiringAndReleasing).exchanged
+    else { return false }
+    atomicMemoryFence(ordering: .releasing)
+    for index in words.indices { words[index].store(path.words[index], ordering: .relaxed) }
+    sequence.store(before + 2, ordering: .releasing)
+    return true
+  }
+}
+
+/// A `Path` as seven words: cheap to compare, and what a socket address is made from without a detour.
+public struct PackedPath: Equatable, Sendable {
+  /// Remote address (2), local address (2), family and port and flags, zone, local interface.
+  var words: InlineArray<7, UInt64>
+
+  private enum Flag {
+    static let known: UInt64 = 1 << 16
+    static let isIPv6: UInt64 = 1 << 17
+    static let hasSource: UInt64 = 1 << 18
+  }
+
+  init(words: InlineArray<7, UInt64>) {
+    self.words = words
+  }
+
+  /// No path.
+  public init() {
+    words = InlineArray(repeating: 0)
+  }
+
+  public init(_ path: Path) {
+    self.init(
+      remote: path.remote.address.bits, isIPv6: path.remote.address.isIPv6, port: path.remote.port,
+      zone: path.remote.zone, source: path.source?.bits, sourceInterface: path.sourceInterface)
+  }
+
+  /// The parts as a socket call gives them, addresses of IPv4 in the topmost 32 bits.
+  public init(
+    remote: AddressBits, isIPv6: Bool, port: UInt16, zone: UInt32, source: AddressBits?, sourceInterface: UInt32
+  ) {
+    let flags = Flag.known | (isIPv6 ? Flag.isIPv6 : 0) | (source == nil ? 0 : Flag.hasSource)
+    words = [
+      remote.high, remote.low, source?.high ?? 0, source?.low ?? 0, UInt64(port) | flags, UInt64(zone),
+      UInt64(sourceInterface),
+    ]
+  }
+
+  public static func == (left: PackedPath, right: PackedPath) -> Bool {
+    var difference: UInt64 = 0
+    for index in left.words.indices { difference |= left.words[index] ^ right.words[index] }
+    return difference == 0
+  }
+
+  public var isKnown: Bool { words[4] & Flag.known != 0 }
+  public var isIPv6: Bool { words[4] & Flag.isIPv6 != 0 }
+  public var port: UInt16 { UInt16(truncatingIfNeeded: words[4]) }
+  public var zone: UInt32 { UInt32(truncatingIfNeeded: words[5]) }
+  public var remote: AddressBits { AddressBits(high: words[0], low: words[1]) }
+  public var hasSource: Bool { words[4] & Flag.hasSource != 0 }
+  public var source: AddressBits { AddressBits(high: words[2], low: words[3]) }
+  public var sourceInterface: UInt32 { UInt32(truncatingIfNeeded: words[6]) }
+
+  /// The same way to the same remote, the local end left to the kernel.
+  public var withoutSource: PackedPath {
+    var copy = self
+    copy.words[2] = 0
+    copy.words[3] = 0
+    copy.words[4] &= ~Flag.hasSource
+    copy.words[6] = 0
+    return copy
+  }
+
+  /// The remote end; `nil` where there is none.
+  public var endpoint: Endpoint? {
+    guard isKnown else { return nil }
+    return Endpoint(address: IPAddress(bits: remote, isIPv6: isIPv6), port: port, zone: zone)
+  }
+}

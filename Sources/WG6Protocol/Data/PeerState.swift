@@ -1,0 +1,152 @@
+import Synchronization
+
+/// What the data threads know of a peer. Its address is stable while any of them may look at it.
+struct PeerState: ~Copyable {
+  /// The peer's place in the device's table.
+  let slot: UInt32
+
+  /// The keypair that messages go out under; nil while there is none, and packets are staged.
+  let sending = Atomic<UInt>(0)
+  let path = PathCell()
+
+  let transmittedBytes = Atomic<UInt64>(0)
+  let receivedBytes = Atomic<UInt64>(0)
+
+  /// When an authenticated message was last sent, whatever it carried; 0 before the first.
+  let lastSent = Atomic<Nanoseconds>(0)
+  /// Since when data is out that nothing came back for; 0 while there is none.
+  let unansweredSince = Atomic<Nanoseconds>(0)
+  /// Since when data is in that nothing went back for; 0 while there is none.
+  let keepaliveOwedSince = Atomic<Nanoseconds>(0)
+
+  /// Whether the control path is busy getting a key, so that nobody need ask again.
+  let isHandshaking = Atomic<Bool>(false)
+  /// What the control path has not been told yet, as `PeerEvent` bits; linked into the event list while not zero.
+  let pendingEvents = Atomic<UInt32>(0)
+  /// The next peer in the event list, 0 at its end.
+  let nextWithEvents = Atomic<UInt>(0)
+
+  /// Set by the control path: the outbound thread shall drop what it staged.
+  let discardsStaged = Atomic<Bool>(false)
+  /// How many packets the outbound thread holds back; others read it only.
+  let stagedCount = Atomic<UInt32>(0)
+  /// The outbound thread's own.
+  var staged = StagedPackets()
+
+  init(slot: UInt32) {
+    self.slot = slot
+  }
+}
+
+/// What a data thread has to say to the control path about a peer. Told once for each transition.
+struct PeerEvent: OptionSet {
+  let rawValue: UInt32
+  /// Packets wait, or the key grows old.
+  static let handshakeWanted = PeerEvent(rawValue: 1)
+  /// The first message came in under a keypair.
+  static let keyConfirmed = PeerEvent(rawValue: 2)
+  /// `unansweredSince` was set.
+  static let unanswered = PeerEvent(rawValue: 4)
+  /// `keepaliveOwedSince` was set.
+  static let keepaliveOwed = PeerEvent(rawValue: 8)
+  /// The endpoint moved.
+  static let roamed = PeerEvent(rawValue: 16)
+}
+
+/// The address of a peer's state.
+@safe public struct PeerReference: Equatable, @unchecked Sendable {
+  // SAFETY: as for `KeypairReference`.
+  let pointer: UnsafeMutablePointer<PeerState>
+
+  public static func == (left: PeerReference, right: PeerReference) -> Bool { unsafe left.pointer == right.pointer }
+
+  static func create(slot: UInt32) -> PeerReference {
+    let pointer = UnsafeMutablePointer<PeerState>.allocate(capacity: 1)
+    unsafe pointer.initialize(to: PeerState(slot: slot))
+    return unsafe PeerReference(pointer: pointer)
+  }
+
+  func destroy() {
+    unsafe pointer.deinitialize(count: 1)
+    unsafe pointer.deallocate()
+  }
+
+  /// The peer's place in the device's table, for logs and tests.
+  public var slot: UInt32 { unsafe pointer.pointee.slot }
+
+  var sending: KeypairReference? {
+    get {
+      unsafe UnsafeMutablePointer<Keypair>(bitPattern: pointer.pointee.sending.load(ordering: .acquiring))
+        .map { unsafe KeypairReference(pointer: $0) }
+    }
+    nonmutating set {
+      unsafe pointer.pointee.sending.store(newValue.map { unsafe UInt(bitPattern: $0.pointer) } ?? 0, ordering: .releasing)
+    }
+  }
+
+  public var path: PackedPath {
+    get { unsafe pointer.pointee.path.load() }
+    nonmutating set { unsafe pointer.pointee.path.store(newValue) }
+  }
+
+  var hasStagedPackets: Bool { unsafe pointer.pointee.stagedCount.load(ordering: .acquiring) > 0 }
+
+  /// A message of `byteCount` bytes went out to the peer.
+  public func sent(_ byteCount: Int) {
+    unsafe pointer.pointee.transmittedBytes.wrappingAdd(UInt64(byteCount), ordering: .relaxed)
+  }
+
+  /// An authenticated message of `byteCount` bytes came in.
+  func received(_ byteCount: Int) {
+    unsafe pointer.pointee.receivedBytes.wrappingAdd(UInt64(byteCount), ordering: .relaxed)
+  }
+
+  /// Any authenticated message is sent at `now`: no keepalive is owed any more.
+  func authenticatedSent(at now: Nanoseconds) {
+    unsafe pointer.pointee.lastSent.store(now, ordering: .relaxed)
+    if unsafe pointer.pointee.keepaliveOwedSince.load(ordering: .relaxed) != 0 {
+      unsafe pointer.pointee.keepaliveOwedSince.store(0, ordering: .relaxed)
+    }
+  }
+
+  /// Any authenticated message came in: what was sent is answered.
+  func authenticatedReceived() {
+    if unsafe pointer.pointee.unansweredSince.load(ordering: .relaxed) != 0 {
+      unsafe pointer.pointee.unansweredSince.store(0, ordering: .relaxed)
+    }
+  }
+
+  // MARK: The control path's view
+
+  var isHandshaking: Bool {
+    get { unsafe pointer.pointee.isHandshaking.load(ordering: .relaxed) }
+    nonmutating set { unsafe pointer.pointee.isHandshaking.store(newValue, ordering: .releasing) }
+  }
+
+  var lastSent: Nanoseconds { unsafe pointer.pointee.lastSent.load(ordering: .relaxed) }
+
+  var unansweredSince: Nanoseconds? {
+    let since = unsafe pointer.pointee.unansweredSince.load(ordering: .relaxed)
+    return since == 0 ? nil : since
+  }
+
+  var keepaliveOwedSince: Nanoseconds? {
+    let since = unsafe pointer.pointee.keepaliveOwedSince.load(ordering: .relaxed)
+    return since == 0 ? nil : since
+  }
+
+  func forgetUnanswered() { unsafe pointer.pointee.unansweredSince.store(0, ordering: .relaxed) }
+
+  /// Asks the outbound thread to drop what it staged; it has to be woken for that.
+  func discardStaged() { unsafe pointer.pointee.discardsStaged.store(true, ordering: .releasing) }
+
+  /// Whether a data thread still has something of this peer's in hand.
+  var isBusy: Bool { unsafe hasStagedPackets || pointer.pointee.pendingEvents.load(ordering: .acquiring) != 0 }
+
+  var byteCounts: (transmitted: UInt64, received: UInt64) {
+    unsafe (
+      pointer.pointee.transmittedBytes.load(ordering: .relaxed),
+      pointer.pointee.receivedBytes.load(ordering: .relaxed)
+    )
+  }
+}

@@ -1,0 +1,111 @@
+import WG6Crypto
+
+/// Sessions of a peer: how keypairs come, move from slot to slot, and go.
+extension Device {
+  /// A handshake has given keys: makes them a keypair, in the slot that the protocol says.
+  func install(
+    _ keys: borrowing NoiseIK.TransportKeys, localIndex: UInt32, remoteIndex: UInt32, asInitiator: Bool,
+    for peer: Peer, now: Now
+  ) {
+    let keypair = KeypairReference.create(
+      Keypair(
+        localIndex: localIndex, remoteIndex: remoteIndex, peer: peer.reference, createdAt: now.monotonic,
+        isInitiator: asInitiator, keys: keys, firstCounter: firstCounter))
+    plane.indices.bind(localIndex, to: keypair)
+    indexOwners[localIndex] = peer
+    if asInitiator {
+      installAsInitiator(keypair, for: peer)
+    } else {
+      // Not to be sent under before something is received under it: the initiator may never get our answer.
+      drop(peer.next)
+      drop(peer.previous)
+      peer.previous = nil
+      peer.next = keypair
+    }
+    peer.timers[.zeroKeys] = now.monotonic + Limits.zeroKeysAfter
+  }
+
+  private func installAsInitiator(_ keypair: KeypairReference, for peer: Peer) {
+    if let next = peer.next, outranks(peer) {
+      // We answered an initiation as well, and that session was never confirmed. Ours wins; theirs may still be heard.
+      drop(peer.previous)
+      drop(peer.current)
+      peer.previous = next
+      peer.next = nil
+    } else {
+      // Where both ends initiated at once and theirs wins, `next` stays, and takes over once it is heard under.
+      drop(peer.previous)
+      peer.previous = peer.current
+    }
+    peer.current = keypair
+    peer.reference.sending = keypair
+  }
+
+  /// Of two sessions that both ends began at once, the one of the greater public key is kept: both ends agree on that.
+  private func outranks(_ peer: Peer) -> Bool {
+    guard let ours = identity?.publicKey.bytes else { return true }
+    for index in ours.indices where ours[index] != peer.publicKey.bytes[index] {
+      return ours[index] > peer.publicKey.bytes[index]
+    }
+    return true
+  }
+
+  /// Something came in under a keypair for the first time: if it is the one we answered with, it is in force now.
+  func confirm(_ peer: Peer, now: Now) {
+    guard let next = peer.next, next.isConfirmed else { return }
+    drop(peer.previous)
+    peer.previous = peer.current
+    peer.current = next
+    peer.next = nil
+    peer.reference.sending = next
+    handshakeCompleted(peer, asInitiator: false, now: now)
+    if peer.reference.hasStagedPackets { actions.append(.wakeOutbound) }
+  }
+
+  func handshakeCompleted(_ peer: Peer, asInitiator: Bool, now: Now) {
+    peer.timers[.retransmitHandshake] = nil
+    peer.attempts = 0
+    peer.lastHandshake = now.wall
+    peer.reference.isHandshaking = false
+    actions.append(.report(.sessionEstablished(peer.publicKey, asInitiator: asInitiator)))
+  }
+
+  /// Ends every session and handshake of `peer`; their keys are zeroed as soon as no data thread can be using them.
+  func endSessions(of peer: Peer) {
+    dropInitiation(of: peer)
+    peer.reference.sending = nil
+    for keypair in [peer.previous, peer.current, peer.next] { drop(keypair) }
+    peer.previous = nil
+    peer.current = nil
+    peer.next = nil
+    peer.reference.isHandshaking = false
+    peer.reference.forgetUnanswered()
+  }
+
+  func dropInitiation(of peer: Peer) {
+    guard let initiation = peer.initiation.take() else { return }
+    indexOwners[initiation.index] = nil
+    indexAllocator.release(initiation.index, in: plane.indices)
+  }
+
+  func discardStaged(_ peer: Peer) {
+    guard peer.reference.hasStagedPackets else { return }
+    peer.reference.discardStaged()
+    actions.append(.wakeOutbound)
+  }
+
+  /// Sessions that keys exist for, for tests.
+  package var sessionCount: Int {
+    peers.compactMap { $0 }.reduce(0) { count, peer in
+      count + [peer.previous, peer.current, peer.next].count { $0 != nil }
+    }
+  }
+
+  /// Unpublishes a keypair that is in no slot any more.
+  private func drop(_ keypair: KeypairReference?) {
+    guard let keypair else { return }
+    plane.indices.bind(keypair.localIndex, to: nil)
+    indexOwners[keypair.localIndex] = nil
+    retire(.keypair(keypair))
+  }
+}

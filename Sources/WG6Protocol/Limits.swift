@@ -1,0 +1,60 @@
+/// Time, in nanoseconds: of the boot-time clock where a deadline is meant, since 1970 where it is said so.
+public typealias Nanoseconds = UInt64
+
+/// The instant of an event, as the caller's clocks tell it. The engine reads no clock itself.
+public struct Now: Sendable {
+  /// CLOCK_BOOTTIME: never goes back, and runs on while the machine sleeps. Never 0.
+  public var monotonic: Nanoseconds
+  /// Nanoseconds since 1970, as far as this machine knows.
+  public var wall: Nanoseconds
+
+  public init(monotonic: Nanoseconds, wall: Nanoseconds) {
+    self.monotonic = monotonic
+    self.wall = wall
+  }
+}
+
+/// The numbers that the protocol hangs on.
+public enum Limits {
+  public static let millisecond: Nanoseconds = 1_000_000
+  public static let second: Nanoseconds = 1000 * millisecond
+
+  // MARK: Specification (WireGuard paper §6.1)
+
+  public static let rekeyAfterMessages: UInt64 = 1 << 60
+  public static let rejectAfterMessages: UInt64 = .max - (1 << 13)
+  public static let rekeyAfterTime = 120 * second
+  public static let rejectAfterTime = 180 * second
+  public static let rekeyAttemptTime = 90 * second
+  public static let rekeyTimeout = 5 * second
+  public static let keepaliveTimeout = 10 * second
+  /// How long a cookie is worth something, and how often its secret changes (§5.4.7).
+  public static let cookieLifetime = 120 * second
+
+  // MARK: Implementation
+
+  /// Added at random to Rekey-Timeout, so that two ends do not go on colliding.
+  public static let rekeyTimeoutJitter = 333 * millisecond
+  /// Tries for one burst of data before the peer is given up.
+  public static let handshakeAttempts = Int(rekeyAttemptTime / rekeyTimeout)
+  /// Data was sent, and nothing came back for this long: try a new handshake.
+  public static let unansweredTimeout = keepaliveTimeout + rekeyTimeout
+  /// An initiator that still receives renews a key of this age, before the other end would have to.
+  public static let rekeyAfterTimeReceiving = rejectAfterTime - keepaliveTimeout - rekeyTimeout
+  /// Without a new session for this long, nothing of the old ones is kept.
+  public static let zeroKeysAfter = 3 * rejectAfterTime
+  /// At most one initiation of a peer is looked at in this time.
+  public static let initiationInterval = 20 * millisecond
+  /// Timestamps in initiations are cut to a multiple of this, 2^24 ns: they must not tell how busy we are.
+  public static let timestampGranularity: Nanoseconds = 1 << 24
+  /// A cookie is used for a little less than its lifetime, for the time that a message is under way.
+  public static let cookieUse = cookieLifetime - 5 * second
+  /// Once the handshake queue was this full (see `HandshakeLoad`), the device counts as loaded for this long.
+  public static let loadMemory = 1 * second
+  /// Packets kept for one peer while its handshake runs; the oldest goes first.
+  public static let stagedPackets = 128
+  /// Bytes kept so for all peers together.
+  public static let stagedBytes = 16 << 20
+  /// Data is padded to a multiple of this, so that its length tells less.
+  public static let paddingMultiple = 16
+}

@@ -1,0 +1,54 @@
+import Glibc
+import SystemPackage
+import WG6Config
+import WG6Crypto
+import WG6Linux
+import WG6Protocol
+
+/// A device behind its control socket.
+struct Device {
+  let interface: String
+
+  /// What the daemon, or the way to it, answered instead.
+  struct Failure: Error {
+    let errno: Int32
+    var reason: String { systemText(errno) }
+  }
+
+  /// What the device says of itself.
+  func status() throws(Failure) -> DeviceStatus {
+    var request = WipedBytes()
+    request.append(ControlRequest.getText)
+    return try exchange(request)
+  }
+
+  /// Changes the device; all of `update` or, where the daemon refuses, nothing.
+  func apply(_ update: DeviceUpdate) throws(Failure) {
+    var request = WipedBytes(minimumCapacity: 4096)
+    update.writeRequest(to: &request)
+    _ = try exchange(request)
+  }
+
+  private func exchange(_ request: borrowing WipedBytes) throws(Failure) -> DeviceStatus {
+    var answer: ControlAnswer?
+    do {
+      var connection = try ControlConnection(to: interface)
+      var parser = ControlAnswerParser()
+      try request.withBytes { (bytes: RawSpan) throws(Errno) in
+        try connection.exchange(bytes) { line in
+          answer = parser.line(line)
+          return answer != nil
+        }
+      }
+    } catch {
+      // No socket, or nobody behind it: to the caller there is no such device.
+      let isAbsent = error == .noSuchFileOrDirectory || error == .connectionRefused || error == .invalidArgument
+      throw Failure(errno: isAbsent ? ENODEV : error.rawValue)
+    }
+    switch answer! {
+    case .done(let status): return status
+    case .refused(let number): throw Failure(errno: number)
+    case .invalid(let error): throw Failure(errno: error.errno)
+    }
+  }
+}

@@ -1,0 +1,38 @@
+import ArgumentParser
+import WG6Config
+import WG6Crypto
+import WG6Protocol
+
+struct Set: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    abstract: "Changes an interface and its peers.",
+    discussion: """
+      Words behind the interface, in this order:
+        listen-port PORT, fwmark MARK, private-key FILE
+        peer KEY, and for that peer: remove, preshared-key FILE, endpoint HOST:PORT,
+        persistent-keepalive SECONDS, allowed-ips PREFIX[,PREFIX]...
+        further peers in the same way
+
+      Keys are read from files, never from arguments, which everybody can see; an empty file, or /dev/null, removes the \
+      key. KEY may be @name from the address book. Prefixes take the place of the peer's; with + or - before a prefix \
+      it is added or removed.
+        wg6 set wgnet peer @laptop allowed-ips 2001:db8:1::2/128,192.0.2.0/24 persistent-keepalive 25
+        wg6 set wgnet peer @laptop allowed-ips +2001:db8:7::/48
+        wg6 set wgnet peer @laptop remove
+      """)
+
+  /// Everything behind `set`: prefixes may begin with a minus.
+  @Argument(parsing: .captureForPassthrough, help: "The interface and what to change.")
+  var words: [String] = []
+
+  func run() throws {
+    if words.contains(where: { $0 == "--help" || $0 == "-h" }) { throw CleanExit.helpRequest(self) }
+    guard words.count >= 2 else { throw ValidationError("too few words") }
+    let update = try SetArguments(words.dropFirst()).update
+    do {
+      try Device(interface: words[0]).apply(update)
+    } catch {
+      throw failure("Unable to modify interface: \(error.reason)")
+    }
+  }
+}

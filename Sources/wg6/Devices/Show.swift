@@ -1,0 +1,100 @@
+import ArgumentParser
+import Glibc
+import SystemPackage
+import WG6Config
+import WG6Crypto
+import WG6Linux
+import WG6Protocol
+
+struct Show: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    abstract: "Shows what interfaces do (the default).",
+    discussion: """
+      Without a field, for people; with one, for scripts, tabs between columns:
+        wg6 show                          every interface
+        wg6 show wgnet                    one
+        wg6 show interfaces               their names
+        wg6 show wgnet latest-handshakes  seconds since 1970 of each peer's handshake
+        wg6 show all dump                 everything, a line a peer
+
+      FIELDS: \(Usage.showFields.joined(separator: ", ")).
+
+      Names of the address book stand beside the keys that it knows, never in the forms for scripts. Private keys are \
+      hidden unless WG_HIDE_KEYS=never.
+      """)
+
+  @Argument(help: "An interface, “all” or “interfaces”.")
+  var interface = "all"
+
+  @Argument(help: "What to print, for scripts.")
+  var field: String?
+
+  func run() throws {
+    switch interface {
+    case "all": try showAll()
+    case "interfaces":
+      guard field == nil else { throw ValidationError("interfaces takes no field") }
+      let names = try interfaces()
+      if !names.isEmpty { try say(names.joined(separator: " ")) }
+    default:
+      let status: DeviceStatus
+      do {
+        status = try Device(interface: interface).status()
+      } catch {
+        throw failure("Unable to access interface: \(error.reason)")
+      }
+      try show(status, of: interface, withName: false)
+    }
+  }
+
+  private func showAll() throws {
+    let names = try interfaces()
+    var shown = 0
+    for (index, name) in names.enumerated() {
+      do {
+        let status = try Device(interface: name).status()
+        try show(status, of: name, withName: true)
+        shown += 1
+        if field == nil, index + 1 < names.count { try say() }
+      } catch let error as Device.Failure {
+        complain("Unable to access interface \(name): \(error.reason)")
+      }
+    }
+    if shown == 0, !names.isEmpty { throw ExitCode.failure }
+  }
+
+  private func interfaces() throws -> [String] {
+    do {
+      return try ControlSocket.interfaces()
+    } catch {
+      throw failure("Unable to list interfaces: \(systemText(error.rawValue))")
+    }
+  }
+
+  private func show(_ status: DeviceStatus, of interface: String, withName: Bool) throws {
+    guard let field else {
+      var report = StatusReport(book: KnownKeys.forDisplay())
+      report.append(status, of: interface)
+      return try report.print()
+    }
+    guard var table = StatusTable(field: field, interface: withName ? interface : nil) else {
+      complain("Invalid parameter: `\(field)'")
+      throw ValidationError("no such field")
+    }
+    table.append(status)
+    try table.print()
+  }
+}
+
+extension Endpoint {
+  /// As `getnameinfo` has it: a link-local address's zone is its interface's name, while there is such an interface.
+  var displayText: String {
+    guard zone != 0 else { return description }
+    var name = InlineArray<16, CChar>(repeating: 0)
+    var span = name.mutableSpan
+    let found = unsafe span.withUnsafeMutableBufferPointer { buffer in
+      unsafe if_indextoname(zone, buffer.baseAddress!).map { unsafe String(cString: $0) }
+    }
+    return "[\(address)%\(found ?? String(zone))]:\(port)"
+  }
+}

@@ -1,0 +1,44 @@
+import ArgumentParser
+import Glibc
+import WG6Config
+import WG6Crypto
+
+struct Pubkey: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    abstract: "Reads a private key and prints its public key.",
+    discussion: "  wg6 genkey | tee private.key | wg6 pubkey > public.key")
+
+  func run() throws {
+    let text = try KeyText.read(from: STDIN_FILENO)
+    let key = text.withBytes { bytes in KeyBase64.decode(bytes) { PrivateKey(bytes: $0) } ?? nil }
+    guard let key else { throw KeyText.refusal }
+    try say(key.publicKey.base64)
+  }
+}
+
+/// A key on standard input: 44 characters, and behind them nothing but white space and NUL bytes, as `wg` has it.
+private enum KeyText {
+  static var refusal: ExitCode { failure("\(programName): Key is not the correct length or format") }
+
+  static func read(from descriptor: Int32) throws -> WipedBytes {
+    var text = WipedBytes()
+    var trailing = WipedBytes()
+    while true {
+      let wanted = KeyBase64.encodedLength - text.count
+      let isKey = wanted > 0
+      var count = 0
+      let fill = { (buffer: UnsafeMutableRawBufferPointer) in
+        count = unsafe max(Glibc.read(descriptor, buffer.baseAddress!, buffer.count), 0)
+        return count
+      }
+      if isKey { unsafe text.append(upTo: wanted, fill) } else { unsafe trailing.append(upTo: 4096, fill) }
+      if count == 0 { break }
+      if !isKey, !trailing.isBlank(nulIncluded: true) {
+        throw failure("\(programName): Trailing characters found after key")
+      }
+      trailing.removeAll()
+    }
+    guard text.count == KeyBase64.encodedLength else { throw refusal }
+    return text
+  }
+}

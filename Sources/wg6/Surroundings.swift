@@ -1,0 +1,110 @@
+import ArgumentParser
+import Glibc
+import WG6Config
+import WG6Crypto
+
+/// The name that this program was called by, for messages as `wg` words them.
+var programName: String { CommandLine.arguments.first ?? "wg6" }
+
+/// The value of an environment variable.
+func environment(_ name: String) -> String? {
+  guard let value = unsafe getenv(name) else { return nil }
+  return unsafe String(cString: value)
+}
+
+/// The system's text for an error number.
+func systemText(_ number: Int32) -> String {
+  unsafe String(cString: strerror(number))
+}
+
+/// Writes a line to standard error.
+func complain(_ line: some StringProtocol) {
+  var text = WipedBytes()
+  text.append("\(line)\n")
+  try? text.write(to: STDERR_FILENO)
+}
+
+/// Says why, and ends the command with status 1.
+func failure(_ line: some StringProtocol) -> ExitCode {
+  complain(line)
+  return .failure
+}
+
+extension WipedBytes {
+  /// Writes everything to `descriptor`.
+  func write(to descriptor: Int32) throws(WriteFailure) {
+    try withBytes { (bytes: RawSpan) throws(WriteFailure) in
+      var written = 0
+      while written < bytes.byteCount {
+        let count = unsafe bytes.extracting(written..<bytes.byteCount).withUnsafeBytes {
+          unsafe Glibc.write(descriptor, $0.baseAddress!, $0.count)
+        }
+        if count >= 0 {
+          written += count
+        } else if errno != EINTR {
+          throw WriteFailure(errno: errno)
+        }
+      }
+    }
+  }
+
+  /// Writes everything to standard output; a reader that went away is no news.
+  func print() throws {
+    do {
+      try write(to: STDOUT_FILENO)
+    } catch {
+      throw failure("\(programName): standard output: \(systemText(error.errno))")
+    }
+  }
+}
+
+extension WipedBytes {
+  /// Whether there is nothing but white space (and NUL bytes, where those count) behind `start`.
+  func isBlank(from start: Int = 0, nulIncluded: Bool = false) -> Bool {
+    withBytes { bytes in
+      (start..<bytes.byteCount).allSatisfy { index in
+        let byte = unsafe bytes.unsafeLoad(fromByteOffset: index, as: UInt8.self)
+        return byte == 32 || (9...13).contains(byte) || (nulIncluded && byte == 0)
+      }
+    }
+  }
+}
+
+struct WriteFailure: Error {
+  let errno: Int32
+}
+
+/// Writes a line to standard output.
+func say(_ line: String = "") throws {
+  var text = WipedBytes()
+  text.append(line)
+  text.append(UInt8(ascii: "\n"))
+  try text.print()
+}
+
+/// The address book, where there is one.
+enum KnownKeys {
+  static var path: String { environment("WG6_KEYS") ?? AddressBook.defaultPath }
+
+  /// The book; `nil` where no file is.
+  static func read() throws(FileMistakes) -> AddressBook? {
+    let text: WipedBytes
+    do {
+      text = try WipedBytes(contentsOf: path)
+    } catch {
+      if error.errno == ENOENT || error.errno == ENOTDIR { return nil }
+      throw FileMistakes([FileMistake(file: path, line: 1, message: error.reason)])
+    }
+    return try text.withBytes { (bytes: RawSpan) throws(FileMistakes) in try AddressBook(reading: bytes, named: path) }
+  }
+
+  /// The book for printing names: one with mistakes is mentioned and left aside.
+  static func forDisplay() -> AddressBook {
+    do {
+      return try read() ?? AddressBook()
+    } catch {
+      for mistake in error.mistakes { complain("Warning: \(mistake)") }
+      return AddressBook()
+    }
+  }
+}

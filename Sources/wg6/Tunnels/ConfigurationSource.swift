@@ -1,0 +1,74 @@
+import ArgumentParser
+import Glibc
+import WG6Config
+import WG6Crypto
+import WG6Linux
+import WG6Protocol
+
+/// A configuration file on disk.
+struct ConfigurationSource {
+  static let directory = "/etc/wireguard"
+
+  let path: String
+
+  init(path: String) {
+    self.path = path
+  }
+
+  /// The file that a person means by `word`: a path, or a name in `/etc/wireguard`. A word that ends in `.conf` is a path.
+  init(named word: String) {
+    path = word.contains("/") || word.hasSuffix(".conf") ? word : "\(ConfigurationSource.directory)/\(word).conf"
+  }
+
+  /// The interface that the file's name stands for.
+  func interface() throws -> String {
+    let file = path.split(separator: "/").last.map(String.init) ?? ""
+    let name = String(file.dropLast(".conf".count))
+    guard file.hasSuffix(".conf"), ControlSocket.isInterfaceName(name) else {
+      throw failure(
+        "\(path): expected a file called after its interface, 1 to 15 letters, digits or _=+.- followed by .conf")
+    }
+    return name
+  }
+
+  /// The file, read and checked. Every mistake is told, every warning too.
+  func read(_ dialect: ConfigurationDialect) throws -> ConfigurationFile {
+    do {
+      let text = try WipedBytes(contentsOf: path)
+      let configuration = try text.withBytes { (bytes: RawSpan) throws(FileMistakes) in
+        try ConfigurationFile(
+          reading: bytes, named: path, dialect: dialect,
+          addressBook: { () throws(FileMistakes) in try KnownKeys.read() })
+      }
+      for warning in configuration.warnings { complain("Warning: \(warning)") }
+      return configuration
+    } catch let error as FileMistakes {
+      throw failure(error.description)
+    } catch let error as FileFailure {
+      throw failure(error.description)
+    }
+  }
+
+  /// wg-quick's warning about a file that others can read, and its directory too.
+  func warnIfWorldAccessible() {
+    var file = stat()
+    var directory = stat()
+    let parent = path.lastIndex(of: "/").map { String(path[...$0]) } ?? "."
+    guard unsafe stat(path, &file) == 0, unsafe stat(parent, &directory) == 0,
+      file.st_mode & directory.st_mode & 0o007 != 0
+    else { return }
+    complain("Warning: `\(path)' is world accessible")
+  }
+}
+
+extension ConfigurationFile {
+  /// Every peer's endpoint, looked up. Names that stay unknown are told with their lines.
+  func endpoints(named file: String) throws -> [EndpointName: Endpoint] {
+    let retries = try Resolution.retries()
+    do {
+      return try resolveEndpoints(named: file, retries: retries, waiting: Resolution.announce)
+    } catch {
+      throw failure(error.description)
+    }
+  }
+}

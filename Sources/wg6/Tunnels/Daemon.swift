@@ -1,0 +1,39 @@
+import Glibc
+import WG6Config
+
+/// The daemon's program.
+enum Daemon {
+  static let name = "wg6d"
+
+  /// Where the daemon is: what `WG6D` says; beside this program; in `../libexec/wg6` from there; in `PATH`.
+  static func locate() throws -> String {
+    if let chosen = environment("WG6D") {
+      guard let path = chosen.contains("/") ? chosen : inSearchPath(chosen), isExecutable(path) else {
+        throw failure("WG6D=\(chosen): no such program")
+      }
+      return path
+    }
+    var candidates: [String] = []
+    if let directory = ownDirectory() { candidates = ["\(directory)/\(name)", "\(directory)/../libexec/wg6/\(name)"] }
+    if let path = candidates.first(where: isExecutable) ?? inSearchPath(name) { return path }
+    throw failure("\(name) not found beside wg6, in ../libexec/wg6 or in PATH; WG6D can name it")
+  }
+
+  private static func ownDirectory() -> String? {
+    var buffer = [CChar](repeating: 0, count: Int(PATH_MAX))
+    let count = unsafe readlink("/proc/self/exe", &buffer, buffer.count)
+    guard count > 0 else { return nil }
+    let path = String(decoding: buffer[..<count].map { UInt8(bitPattern: $0) }, as: UTF8.self)
+    return path.lastIndex(of: "/").map { String(path[..<$0]) }
+  }
+
+  private static func inSearchPath(_ name: String) -> String? {
+    (environment("PATH") ?? "/usr/sbin:/usr/bin:/sbin:/bin").split(separator: ":").map { "\($0)/\(name)" }
+      .first(where: isExecutable)
+  }
+
+  private static func isExecutable(_ path: String) -> Bool {
+    var status = stat()
+    return unsafe stat(path, &status) == 0 && status.st_mode & S_IFMT == S_IFREG && access(path, X_OK) == 0
+  }
+}

@@ -1,0 +1,34 @@
+import Glibc
+import SystemPackage
+import WG6Linux
+
+/// SIGINT, SIGTERM and SIGHUP, held back while a tunnel is half built, and looked at between steps.
+struct Signals: ~Copyable {
+  private var set: sigset_t
+
+  /// Blocks the signals for the rest of this process; `pending` and `wait` notice them.
+  static func block() -> Signals {
+    var set = sigset_t()
+    unsafe sigemptyset(&set)
+    for signal in [SIGINT, SIGTERM, SIGHUP, SIGCHLD] { unsafe sigaddset(&set, signal) }
+    unsafe pthread_sigmask(SIG_BLOCK, &set, nil)
+    return Signals(set: set)
+  }
+
+  /// A signal to end that has arrived; `nil` where none has.
+  var pending: Int32? {
+    var arrived = sigset_t()
+    unsafe sigpending(&arrived)
+    return [SIGINT, SIGTERM, SIGHUP].first { unsafe sigismember(&arrived, $0) == 1 }
+  }
+
+  /// Waits until `child` ends, passing on signals to end.
+  mutating func wait(for child: Child) throws -> Child.Ending {
+    while true {
+      if let ending = try child.poll() { return ending }
+      var signal: Int32 = 0
+      guard unsafe sigwait(&set, &signal) == 0 else { continue }
+      if signal != SIGCHLD { child.send(signal: SIGTERM) }
+    }
+  }
+}

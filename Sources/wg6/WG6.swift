@@ -1,0 +1,110 @@
+import ArgumentParser
+import CLinux
+import Glibc
+
+/// The command line: keys, devices over their control sockets, tunnels from configuration files.
+@main
+struct WG6: ParsableCommand {
+  static let version = "0.1.0"
+
+  static let configuration = CommandConfiguration(
+    commandName: "wg6",
+    abstract: "Sets up and looks after WireGuard tunnels.",
+    discussion: """
+      Two machines, each with a key of its own:
+        umask 077; wg6 genkey | tee private.key | wg6 pubkey
+
+      A file like /etc/wireguard/wgnet.conf on each:
+        [Interface]
+        PrivateKey = (the machine's own)
+        Address = 2001:db8:1::1/64
+        ListenPort = 51820
+
+        [Peer]
+        PublicKey = (the other's), or @name from the address book
+        AllowedIPs = 2001:db8:1::2/128
+        Endpoint = vpn.example.org:51820
+
+      Then, on each:
+        wg6 up wgnet
+        wg6 show
+        wg6 down wgnet
+
+      Everything that wg can do, wg6 does in the same words, and both work on the same interfaces.
+
+      ENVIRONMENT: WG6_KEYS the address book (/etc/wireguard/keys); WG6D the daemon to start; WG_COLOR_MODE always, never \
+      or auto; WG_HIDE_KEYS=never shows private keys; WG_ENDPOINT_RESOLUTION_RETRIES a number or infinity.
+
+      EXIT STATUS: 0 done; 1 failed, with the reason on standard error, or a command that wg has was misused; 64 another \
+      command was misused.
+      """,
+    version: "wg6 v\(version)",
+    subcommands: [
+      Up.self, Down.self, Show.self, Showconf.self, Set.self, Setconf.self, Addconf.self, Syncconf.self, Genkey.self,
+      Genpsk.self, Pubkey.self, Version.self,
+    ],
+    defaultSubcommand: Show.self)
+
+  static func main() {
+    // Keys pass through this process: no dump, no look from outside. It goes on without where the kernel refuses.
+    _ = linux_prevent_core_dumps()
+    let arguments = Array(CommandLine.arguments.dropFirst())
+    refuseUnknownSubcommand(arguments.first)
+    do {
+      var command = try parseAsRoot(arguments)
+      try command.run()
+    } catch {
+      // Misuse of what `wg` has is told as `wg` tells it.
+      if exitCode(for: error) == .validationFailure, let usage = Usage.line(of: arguments.first ?? "show") {
+        complain(usage)
+        exit(withError: ExitCode.failure)
+      }
+      exit(withError: error)
+    }
+  }
+
+  /// `show` being the default, its parser would take a misspelled subcommand for an interface.
+  private static func refuseUnknownSubcommand(_ word: String?) {
+    guard let word, !word.hasPrefix("-"), word != "help" else { return }
+    guard !configuration.subcommands.contains(where: { $0._commandName == word }) else { return }
+    complain("Invalid subcommand: `\(word)'")
+    complain("Usage: \(programName) <cmd> [<args>]; see \(programName) --help")
+    exit(withError: ExitCode.failure)
+  }
+}
+
+/// How `wg` tells the use of its subcommands.
+enum Usage {
+  static func line(of subcommand: String) -> String? {
+    guard let rest = arguments[subcommand] else { return nil }
+    return "Usage: \(programName) \(subcommand)\(rest.isEmpty ? "" : " ")\(rest)"
+  }
+
+  static let showFields = [
+    "public-key", "private-key", "listen-port", "fwmark", "peers", "preshared-keys", "endpoints", "allowed-ips",
+    "latest-handshakes", "transfer", "persistent-keepalive", "dump",
+  ]
+
+  private static let arguments = [
+    "show": "{ <interface> | all | interfaces } [\(showFields.joined(separator: " | "))]",
+    "showconf": "<interface>",
+    "set":
+      "<interface> [listen-port <port>] [fwmark <mark>] [private-key <file path>] [peer <base64 public key> [remove] "
+      + "[preshared-key <file path>] [endpoint <ip>:<port>] [persistent-keepalive <interval seconds>] "
+      + "[allowed-ips <ip1>/<cidr1>[,<ip2>/<cidr2>]...] ]...",
+    "setconf": "<interface> <configuration filename>",
+    "addconf": "<interface> <configuration filename>",
+    "syncconf": "<interface> <configuration filename>",
+    "genkey": "",
+    "genpsk": "",
+    "pubkey": "",
+  ]
+}
+
+struct Version: ParsableCommand {
+  static let configuration = CommandConfiguration(abstract: "Tells the version.")
+
+  func run() throws {
+    try say("wg6 v\(WG6.version)")
+  }
+}

@@ -1,0 +1,134 @@
+import CLinux
+import Glibc
+import Logging
+import WG6Crypto
+import WG6Engine
+import WG6Linux
+
+/// The daemon: one WireGuard interface, driven over its control socket. A drop-in for wireguard-go.
+@main
+struct Wg6d {
+  static let version = "0.1.0"
+
+  static func main() {
+    let arguments: Arguments
+    switch Arguments.parse(Array(CommandLine.arguments.dropFirst())) {
+    case .run(let parsed): arguments = parsed
+    case .print(let text):
+      print(text)
+      exit(0)
+    case .misuse(let text): fail(text, status: 64)
+    }
+
+    // Keys will live here: no core dump, no debugger.
+    guard linux_prevent_core_dumps() == 0 else { fail("cannot turn core dumps off: errno \(errno)") }
+    guard prepareCryptography() else { fail("libsodium does not work on this machine") }
+    if arguments.staysInForeground { run(arguments) } else { Background.start(arguments) }
+  }
+
+  /// Makes the interface, says that it is ready, and works until the end.
+  private static func run(_ arguments: Arguments) -> Never {
+    let readiness = Readiness()
+    var sources = Engine.Sources(interface: arguments.interface)
+    sources.tunDescriptor = Environment.descriptor("WG_TUN_FD")
+    sources.controlDescriptor = Environment.descriptor("WG_UAPI_FD")
+    let log = Logger(label: "wg6d", factory: Environment.logHandler)
+    do throws(StartError) {
+      let engine = try Engine(sources, log: log)
+      readiness.ready()
+      let ending = try engine.run()
+      log.debug("ended: \(ending)")
+    } catch {
+      readiness.failed(error.description)
+      fail(error.description)
+    }
+    exit(0)
+  }
+
+  static func fail(_ message: String, status: Int32 = 1) -> Never {
+    var error = StandardError()
+    print("wg6d: \(message)", to: &error)
+    exit(status)
+  }
+}
+
+/// What the command line says; short enough to be read by hand, and the daemon carries no parser for more.
+struct Arguments {
+  var interface: String
+  var staysInForeground: Bool
+
+  enum Outcome {
+    case run(Arguments)
+    case print(String)
+    case misuse(String)
+  }
+
+  static let usage = """
+    usage: wg6d [-f | --foreground] INTERFACE
+
+    Makes INTERFACE, a WireGuard tunnel without any configuration, and listens on
+    \(ControlSocket.directory)/INTERFACE.sock for it (`wg set`, `wg6 set`). Goes to the
+    background once the interface is there, or stays in the foreground with -f.
+    Ends when the interface is deleted, when the socket's file is removed, and on
+    SIGTERM, SIGINT and SIGHUP; the interface goes with it.
+
+    Environment:
+      LOG_LEVEL              silent, error (the default), or verbose; debug is the same
+      WG_PROCESS_FOREGROUND  1 is the same as -f
+      WG_TUN_FD, WG_UAPI_FD  descriptors to use in place of a new interface and socket
+    """
+
+  static func parse(_ words: [String]) -> Outcome {
+    var foreground = Environment.value("WG_PROCESS_FOREGROUND") == "1"
+    var names: [String] = []
+    for word in words {
+      switch word {
+      case "-f", "--foreground": foreground = true
+      case "-h", "--help": return .print(usage)
+      case "--version": return .print("wg6d \(Wg6d.version)")
+      case _ where word.hasPrefix("-"): return .misuse("unknown option \(word)\n\(usage)")
+      default: names.append(word)
+      }
+    }
+    guard names.count == 1, let interface = names.first else {
+      return .misuse("expected one interface name\n\(usage)")
+    }
+    guard ControlSocket.isInterfaceName(interface) else {
+      return .misuse("“\(interface)” is no interface name: expected 1 to 15 letters, digits and _ = + . -")
+    }
+    return .run(Arguments(interface: interface, staysInForeground: foreground))
+  }
+}
+
+/// What the environment says, by wireguard-go's names.
+enum Environment {
+  static func value(_ name: String) -> String? {
+    unsafe getenv(name).map { unsafe String(cString: $0) }
+  }
+
+  static func descriptor(_ name: String) -> Int32? {
+    guard let value = value(name) else { return nil }
+    guard let descriptor = Int32(value), descriptor >= 0 else { Wg6d.fail("\(name) is “\(value)”, expected a number") }
+    return descriptor
+  }
+
+  static var isSilent: Bool { value("LOG_LEVEL") == "silent" }
+
+  /// Whether the log was asked for, so that a daemon in the background keeps its standard error.
+  static var wantsLog: Bool { value("LOG_LEVEL") != nil && !isSilent }
+
+  @Sendable static func logHandler(_ label: String) -> any LogHandler {
+    if isSilent { return SwiftLogNoOpLogHandler() }
+    var handler = StreamLogHandler.standardError(label: label)
+    handler.logLevel = ["verbose", "debug"].contains(value("LOG_LEVEL")) ? .debug : .error
+    return handler
+  }
+}
+
+/// Standard error as something to print to.
+struct StandardError: TextOutputStream {
+  mutating func write(_ text: String) {
+    var text = text
+    text.withUTF8 { bytes in _ = unsafe Glibc.write(STDERR_FILENO, bytes.baseAddress!, bytes.count) }
+  }
+}
