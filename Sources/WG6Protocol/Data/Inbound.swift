@@ -85,10 +85,7 @@ public struct Inbound: ~Copyable {
       peer.received(count)
       return .nothing
     }
-    if unsafe peer.pointer.pointee.keepaliveOwedSince.load(ordering: .relaxed) == 0 {
-      unsafe peer.pointer.pointee.keepaliveOwedSince.store(now, ordering: .relaxed)
-      post(.keepaliveOwed, peer)
-    }
+    if unsafe peer.pointer.pointee.owedKeepalive.begin(at: now) { post(.keepaliveOwed, peer) }
     guard let inner = unsafe InnerPacket(UnsafeRawBufferPointer(start: packet, count: length)) else {
       return dropped(.malformedPacket)
     }

@@ -85,10 +85,7 @@ public struct Outbound: ~Copyable {
     if train.count > 0, let peer = train.peer, let keypair = train.keypair {
       peer.sent(send(train))
       peer.authenticatedSent(at: now)
-      if unsafe peer.pointer.pointee.unansweredSince.load(ordering: .relaxed) == 0 {
-        unsafe peer.pointer.pointee.unansweredSince.store(now, ordering: .relaxed)
-        post(.unanswered, peer)
-      }
+      if unsafe peer.pointer.pointee.unanswered.begin(at: now) { post(.unanswered, peer) }
       if unsafe keypair.pointer.pointee.isDueWhenSending(at: now) { wantHandshake(peer) }
       train.reset(movingPacketOf: length)
     }

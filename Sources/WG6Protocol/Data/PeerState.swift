@@ -14,10 +14,10 @@ struct PeerState: ~Copyable {
 
   /// When an authenticated message was last sent, whatever it carried; 0 before the first.
   let lastSent = Atomic<Nanoseconds>(0)
-  /// Since when data is out that nothing came back for; 0 while there is none.
-  let unansweredSince = Atomic<Nanoseconds>(0)
-  /// Since when data is in that nothing went back for; 0 while there is none.
-  let keepaliveOwedSince = Atomic<Nanoseconds>(0)
+  /// Since when data is out that nothing came back for.
+  let unanswered = Waiting()
+  /// Since when data is in that nothing went back for.
+  let owedKeepalive = Waiting()
 
   /// Whether the control path is busy getting a key, so that nobody need ask again.
   let isHandshaking = Atomic<Bool>(false)
@@ -45,9 +45,9 @@ struct PeerEvent: OptionSet {
   static let handshakeWanted = PeerEvent(rawValue: 1)
   /// The first message came in under a keypair.
   static let keyConfirmed = PeerEvent(rawValue: 2)
-  /// `unansweredSince` was set.
+  /// `unanswered` has begun, and nobody watches.
   static let unanswered = PeerEvent(rawValue: 4)
-  /// `keepaliveOwedSince` was set.
+  /// `owedKeepalive` has begun, and nobody watches.
   static let keepaliveOwed = PeerEvent(rawValue: 8)
   /// The endpoint moved.
   static let roamed = PeerEvent(rawValue: 16)
@@ -104,16 +104,12 @@ struct PeerEvent: OptionSet {
   /// Any authenticated message is sent at `now`: no keepalive is owed any more.
   func authenticatedSent(at now: Nanoseconds) {
     unsafe pointer.pointee.lastSent.store(now, ordering: .relaxed)
-    if unsafe pointer.pointee.keepaliveOwedSince.load(ordering: .relaxed) != 0 {
-      unsafe pointer.pointee.keepaliveOwedSince.store(0, ordering: .relaxed)
-    }
+    unsafe pointer.pointee.owedKeepalive.end()
   }
 
   /// Any authenticated message came in: what was sent is answered.
   func authenticatedReceived() {
-    if unsafe pointer.pointee.unansweredSince.load(ordering: .relaxed) != 0 {
-      unsafe pointer.pointee.unansweredSince.store(0, ordering: .relaxed)
-    }
+    unsafe pointer.pointee.unanswered.end()
   }
 
   // MARK: The control path's view
@@ -124,18 +120,6 @@ struct PeerEvent: OptionSet {
   }
 
   var lastSent: Nanoseconds { unsafe pointer.pointee.lastSent.load(ordering: .relaxed) }
-
-  var unansweredSince: Nanoseconds? {
-    let since = unsafe pointer.pointee.unansweredSince.load(ordering: .relaxed)
-    return since == 0 ? nil : since
-  }
-
-  var keepaliveOwedSince: Nanoseconds? {
-    let since = unsafe pointer.pointee.keepaliveOwedSince.load(ordering: .relaxed)
-    return since == 0 ? nil : since
-  }
-
-  func forgetUnanswered() { unsafe pointer.pointee.unansweredSince.store(0, ordering: .relaxed) }
 
   /// Asks the outbound thread to drop what it staged; it has to be woken for that.
   func discardStaged() { unsafe pointer.pointee.discardsStaged.store(true, ordering: .releasing) }

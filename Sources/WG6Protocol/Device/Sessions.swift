@@ -79,7 +79,10 @@ extension Device {
     peer.current = nil
     peer.next = nil
     peer.reference.isHandshaking = false
-    peer.reference.forgetUnanswered()
+    unsafe peer.reference.pointer.pointee.unanswered.reset()
+    unsafe peer.reference.pointer.pointee.owedKeepalive.reset()
+    peer.timers[.newHandshake] = nil
+    peer.timers[.sendKeepalive] = nil
   }
 
   func dropInitiation(of peer: Peer) {

@@ -7,11 +7,11 @@ extension Device {
   func handle(_ events: PeerEvent, of peer: Peer, now: Now) {
     if events.contains(.keyConfirmed) { confirm(peer, now: now) }
     if events.contains(.handshakeWanted) { initiate(peer, isRetry: false, now: now) }
-    if events.contains(.unanswered), !peer.timers.isRunning(.newHandshake) {
-      restart(.newHandshake, of: peer, since: peer.reference.unansweredSince, after: Limits.unansweredTimeout + jitter())
+    if events.contains(.unanswered), let since = unsafe peer.reference.pointer.pointee.unanswered.watch() {
+      peer.timers[.newHandshake] = since + Limits.unansweredTimeout + jitter()
     }
-    if events.contains(.keepaliveOwed), !peer.timers.isRunning(.sendKeepalive) {
-      restart(.sendKeepalive, of: peer, since: peer.reference.keepaliveOwedSince, after: Limits.keepaliveTimeout)
+    if events.contains(.keepaliveOwed), let since = unsafe peer.reference.pointer.pointee.owedKeepalive.watch() {
+      peer.timers[.sendKeepalive] = since + Limits.keepaliveTimeout
     }
     if events.contains(.roamed), let endpoint = peer.reference.path.endpoint {
       actions.append(.report(.endpointMoved(peer.publicKey, endpoint)))
@@ -50,21 +50,24 @@ extension Device {
 
   /// Called when data may have been unanswered for Keepalive-Timeout + Rekey-Timeout.
   private func newHandshake(_ peer: Peer, now: Now) {
-    guard let since = peer.reference.unansweredSince else { return }
+    guard let since = unsafe peer.reference.pointer.pointee.unanswered.stillWaiting() else { return }
     guard now.monotonic &- since >= Limits.unansweredTimeout else {
-      return restart(.newHandshake, of: peer, since: since, after: Limits.unansweredTimeout + jitter())
+      peer.timers[.newHandshake] = since + Limits.unansweredTimeout + jitter()
+      return
     }
-    peer.reference.forgetUnanswered()
+    unsafe peer.reference.pointer.pointee.unanswered.reset()
     peer.reference.path = peer.reference.path.withoutSource
     initiate(peer, isRetry: false, now: now)
   }
 
   /// Called when nothing may have gone back for Keepalive-Timeout.
   private func keepaliveDue(_ peer: Peer, now: Now) {
-    guard let since = peer.reference.keepaliveOwedSince else { return }
+    guard let since = unsafe peer.reference.pointer.pointee.owedKeepalive.stillWaiting() else { return }
     guard now.monotonic &- since >= Limits.keepaliveTimeout else {
-      return restart(.sendKeepalive, of: peer, since: since, after: Limits.keepaliveTimeout)
+      peer.timers[.sendKeepalive] = since + Limits.keepaliveTimeout
+      return
     }
+    unsafe peer.reference.pointer.pointee.owedKeepalive.reset()
     sendKeepalive(peer, now: now)
   }
 
@@ -106,11 +109,6 @@ extension Device {
       initiate(peer, isRetry: false, now: now)
     }
     actions.append(.report(.keepaliveSent(peer.publicKey)))
-  }
-
-  private func restart(_ timer: PeerTimer, of peer: Peer, since: Nanoseconds?, after delay: Nanoseconds) {
-    guard let since else { return }
-    peer.timers[timer] = since + delay
   }
 }
 

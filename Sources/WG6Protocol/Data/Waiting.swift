@@ -1,0 +1,56 @@
+import Synchronization
+
+/// Since when something waits: data that nothing came back for, data that nothing went back for.
+///
+/// A data thread begins and ends the waiting, as often as packets come and go; a timer of the control path watches. The
+/// control path is told only where nobody watches yet, so that steady traffic never wakes it.
+struct Waiting: ~Copyable {
+  private let since = Atomic<Nanoseconds>(0)
+  private let isWatched = Atomic<Bool>(false)
+
+  // MARK: A data thread's side
+
+  /// It waits from `now` on, unless it waits already.
+  ///
+  /// - Returns: whether the control path must be told to watch.
+  func begin(at now: Nanoseconds) -> Bool {
+    guard since.load(ordering: .relaxed) == 0 else { return false }
+    // Either this store is seen by the watcher that leaves, or its leaving is seen here.
+    since.store(now, ordering: .sequentiallyConsistent)
+    return !isWatched.load(ordering: .sequentiallyConsistent)
+  }
+
+  /// What it waited for has come. Cheap where it did not wait.
+  func end() {
+    if since.load(ordering: .relaxed) != 0 { since.store(0, ordering: .relaxed) }
+  }
+
+  // MARK: The control path's side
+
+  /// Begins to watch, and tells since when it waits; `nil` where it does not.
+  func watch() -> Nanoseconds? {
+    isWatched.store(true, ordering: .sequentiallyConsistent)
+    return stillWaiting()
+  }
+
+  /// Tells, to a watcher whose timer has fired, since when it waits; where it does not, the watch is over.
+  func stillWaiting() -> Nanoseconds? {
+    if let since = beganAt { return since }
+    isWatched.store(false, ordering: .sequentiallyConsistent)
+    guard let since = beganAt else { return nil }
+    // It began just now, and whoever began it may have seen us still watching.
+    isWatched.store(true, ordering: .sequentiallyConsistent)
+    return since
+  }
+
+  /// Nothing waits and nobody watches.
+  func reset() {
+    since.store(0, ordering: .relaxed)
+    isWatched.store(false, ordering: .sequentiallyConsistent)
+  }
+
+  private var beganAt: Nanoseconds? {
+    let value = since.load(ordering: .sequentiallyConsistent)
+    return value == 0 ? nil : value
+  }
+}
