@@ -3,75 +3,78 @@ import Testing
 import WG6Harness
 
 /// The scenarios of the harness, one after the other: each has the machine's network to itself.
-///
-/// A scenario whose prerequisites are missing is skipped aloud, or fails where WG6_REQUIRE_ALL=1 says so.
-@Suite("On real networks", .serialized, .enabled(if: onPurpose, "network scenarios need root: run `make test` as root"))
+@Suite("On real networks", .serialized)
 struct Scenarios {
-  @Test("A laptop with IPv4 only reaches an IPv6 host through the tunnel, and its IPv4 stays outside")
+  @Test("A laptop with IPv4 only reaches an IPv6 host through the tunnel, and its IPv4 stays outside", .needs("demo"))
   func demo() throws { try play("demo") }
 
-  @Test("The daemon starts as wireguard-go does, says so when it is ready, and is quick about it")
+  @Test(
+    "The daemon starts as wireguard-go does, says so when it is ready, and is quick about it", .needs("daemon-starts"))
   func daemonStarts() throws { try play("daemon-starts") }
 
-  @Test("SIGTERM, a deleted interface and kill -9 leave nothing that the next start does not clear")
+  @Test(
+    "SIGTERM, a deleted interface and kill -9 leave nothing that the next start does not clear", .needs("daemon-ends"))
   func daemonEnds() throws { try play("daemon-ends") }
 
-  @Test("Up and down leave the machine as it was, also around a killed daemon and a deleted interface")
+  @Test(
+    "Up and down leave the machine as it was, also around a killed daemon and a deleted interface", .needs("up-down"))
   func upDown() throws { try play("up-down") }
 
-  @Test("Traffic follows a peer to ten new addresses and ports within a round trip")
+  @Test("Traffic follows a peer to ten new addresses and ports within a round trip", .needs("roaming"))
   func roaming() throws { try play("roaming") }
 
-  @Test("A keepalive holds open the door of a NAT box that forgets after two seconds")
+  @Test("A keepalive holds open the door of a NAT box that forgets after two seconds", .needs("nat-keepalive"))
   func natKeepalive() throws { try play("nat-keepalive") }
 
-  @Test("The server follows a NAT box that loses its mappings")
+  @Test("The server follows a NAT box that loses its mappings", .needs("nat-remap"))
   func natRemap() throws { try play("nat-remap") }
 
-  @Test("Answers leave from the address that the peer wrote to, unless that has gone")
+  @Test("Answers leave from the address that the peer wrote to, unless that has gone", .needs("sticky-source"))
   func stickySource() throws { try play("sticky-source") }
 
-  @Test("A machine without one of the address families still has its tunnel")
+  @Test("A machine without one of the address families still has its tunnel", .needs("one-family"))
   func oneFamily() throws { try play("one-family") }
 
-  @Test("Outer packets carry the firewall mark")
+  @Test("Outer packets carry the firewall mark", .needs("fwmark"))
   func firewallMark() throws { try play("fwmark") }
 
-  @Test("The listening port changes under a running tunnel")
+  @Test("The listening port changes under a running tunnel", .needs("port-change"))
   func portChange() throws { try play("port-change") }
 
-  @Test("A peer cannot speak with an address that is not its own")
+  @Test("A peer cannot speak with an address that is not its own", .needs("allowed-ips"))
   func allowedIPs() throws { try play("allowed-ips") }
 
-  @Test("wg-quick brings up and takes down the daemon as its userspace implementation")
+  @Test("wg-quick brings up and takes down the daemon as its userspace implementation", .needs("wg-quick"))
   func wgQuick() throws { try play("wg-quick") }
 
-  @Test("Mistreated and replayed datagrams neither crash a daemon nor arrive twice")
+  @Test("Mistreated and replayed datagrams neither crash a daemon nor arrive twice", .needs("wire-abuse"))
   func wireAbuse() throws { try play("wire-abuse") }
 
-  @Test("Broken requests on the control socket are refused and change nothing")
+  @Test("Broken requests on the control socket are refused and change nothing", .needs("control-abuse"))
   func controlAbuse() throws { try play("control-abuse") }
 
-  @Test("Ten thousand pings cost no call of malloc per packet")
+  @Test("Ten thousand pings cost no call of malloc per packet", .needs("allocations"))
   func allocations() throws { try play("allocations") }
 
-  @Test("Nobody can tell us from wireguard-go and the kernel: pings, rekeys, throughput", .timeLimit(.minutes(15)))
+  @Test(
+    "Nobody can tell us from wireguard-go and the kernel: pings, rekeys, throughput", .needs("interop"),
+    .timeLimit(.minutes(15)))
   func interop() throws { try play("interop") }
 
-  /// Plays a scenario and narrates into the log. What is missing is said aloud.
+  /// Plays a scenario and narrates into the log.
   private func play(_ name: String) throws {
-    let scenario = try #require(Scenario.named(name))
-    do {
-      try scenario.run { text in tell("\(name): \(text)") }
-    } catch let missing as Prerequisite.Missing where !Prerequisite.allRequired {
-      tell("SKIPPED \(missing)")
+    try #require(Scenario.named(name)).run { text in
+      FileHandle.standardOutput.write(Data("\(name): \(text)\n".utf8))
     }
-  }
-
-  private func tell(_ text: String) {
-    FileHandle.standardOutput.write(Data((text + "\n").utf8))
   }
 }
 
-/// Without root nothing here can run, and that is said once; where everything is required, it shall fail instead.
-private let onPurpose = geteuid() == 0 || Prerequisite.allRequired
+extension Trait where Self == ConditionTrait {
+  /// Skips a test aloud where something that the scenario needs is missing. With WG6_REQUIRE_ALL=1 nothing is skipped:
+  /// then the scenario itself fails and says what is missing.
+  fileprivate static func needs(_ scenario: String) -> Self {
+    let missing = Scenario.named(scenario)?.missing(for: .chosen) ?? []
+    let reason = "missing: " + missing.map(\.description).joined(separator: ", ")
+    return .enabled(if: missing.isEmpty || Prerequisite.allRequired, "\(reason)")
+  }
+}

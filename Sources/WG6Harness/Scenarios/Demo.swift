@@ -78,6 +78,7 @@ extension Scenario {
     lab.say("\ncafe$ ip route get 203.0.113.80")
     let route = try cafe.ip("route", "get", "203.0.113.80")
     lab.say(route.trimmed)
+    lab.say("\ncafe$ ping -c 3 203.0.113.80")
     let plain = try cafe.run("ping", "-n", "-c", "3", "-i", "0.3", "-W", "3", "203.0.113.80")
     lab.say(plain.output.trimmed)
 

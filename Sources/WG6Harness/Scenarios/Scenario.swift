@@ -33,11 +33,16 @@ public struct Scenario: Sendable {
     all.first { $0.name == name }
   }
 
+  /// What of its needs is not there.
+  public func missing(for implementation: Implementation) -> [Prerequisite] {
+    needs.filter { !$0.isMet(implementation) }
+  }
+
   /// Plays it. Throws `Prerequisite.Missing`, or `ScenarioFailed` with the place of the evidence.
   public func run(
     implementation: Implementation = .chosen, stays: Bool = false, say: @escaping @Sendable (String) -> Void
   ) throws {
-    let missing = needs.filter { !$0.isMet(implementation) }
+    let missing = missing(for: implementation)
     guard missing.isEmpty else { throw Prerequisite.Missing(scenario: name, missing: missing) }
     try Lab.open(name, implementation: implementation, stays: stays, say: say) { lab in
       try play(lab)
