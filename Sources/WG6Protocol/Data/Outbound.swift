@@ -73,6 +73,8 @@ public struct Outbound: ~Copyable {
       if unsafe peer.pointer.pointee.staged.count == 0 {
         waiting.swapAt(index, waiting.count - 1)
         waiting.removeLast()
+        // The last look at the peer: where it was removed, the control path frees it as soon as it sees this.
+        unsafe peer.pointer.pointee.isListed.store(false, ordering: .releasing)
       } else {
         index += 1
       }
@@ -134,7 +136,11 @@ public struct Outbound: ~Copyable {
 
   private mutating func stage(_ packet: UnsafeRawBufferPointer, for peer: PeerReference) {
     guard stagedBytes + packet.count <= Limits.stagedBytes else { return plane.drop(.stagedTooLong) }
-    if unsafe peer.pointer.pointee.staged.count == 0 { waiting.append(peer) }
+    // Still on the list where all that waited went out along with a later packet.
+    if unsafe !peer.pointer.pointee.isListed.load(ordering: .relaxed) {
+      unsafe peer.pointer.pointee.isListed.store(true, ordering: .relaxed)
+      waiting.append(peer)
+    }
     if unsafe peer.pointer.pointee.staged.count == Limits.stagedPackets {
       unsafe unstage(peer) { _ in }
       plane.drop(.stagedTooLong)

@@ -30,6 +30,9 @@ struct PeerState: ~Copyable {
   let discardsStaged = Atomic<Bool>(false)
   /// How many packets the outbound thread holds back; others read it only.
   let stagedCount = Atomic<UInt32>(0)
+  /// Whether the outbound thread has the peer on its list of those that packets wait for; others read it only. While it
+  /// is set, the thread may come back to the peer at any time, also after a quiescent point.
+  let isListed = Atomic<Bool>(false)
   /// The outbound thread's own.
   var staged = StagedPackets()
 
@@ -141,7 +144,10 @@ struct PeerEvent: OptionSet {
   func discardStaged() { unsafe pointer.pointee.discardsStaged.store(true, ordering: .releasing) }
 
   /// Whether a data thread still has something of this peer's in hand.
-  var isBusy: Bool { unsafe hasStagedPackets || pointer.pointee.pendingEvents.load(ordering: .acquiring) != 0 }
+  var isBusy: Bool {
+    unsafe pointer.pointee.isListed.load(ordering: .acquiring)
+      || pointer.pointee.pendingEvents.load(ordering: .acquiring) != 0
+  }
 
   var byteCounts: (transmitted: UInt64, received: UInt64) {
     unsafe (
