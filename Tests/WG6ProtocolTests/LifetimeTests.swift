@@ -115,7 +115,7 @@ import WG6Simulation
       alice.push([alice.packet(to: bob)])
       bob.push([bob.packet(to: alice)])
       bench.deliver()
-      bench.wait(121 * Limits.second)
+      bench.wait(181 * Limits.second)
     }
     #expect(bob.received.count == 8)
     #expect(alice.received.count == 8)

@@ -76,9 +76,11 @@ import WG6Crypto
 }
 
 /// The address of a keypair.
-@safe struct KeypairReference: @unchecked Sendable {
+@safe struct KeypairReference: Equatable, @unchecked Sendable {
   // SAFETY: whoever holds one is the control path, or a data thread between two quiescent points.
   let pointer: UnsafeMutablePointer<Keypair>
+
+  static func == (left: KeypairReference, right: KeypairReference) -> Bool { unsafe left.pointer == right.pointer }
 
   static func create(_ keypair: consuming Keypair) -> KeypairReference {
     let pointer = UnsafeMutablePointer<Keypair>.allocate(capacity: 1)
