@@ -133,6 +133,10 @@ extension Device {
     publishAllowedIPs()
     endSessions(of: peer)
     discardStaged(peer)
+    // What this update has already asked for on the peer's behalf, such as a handshake under a new key of ours.
+    actions.removeAll { action in
+      if case .send(_, _, let sender?) = action { sender == peer.reference } else { false }
+    }
     peer.timers.stopAll()
     schedule(peer)
     peers[Int(peer.reference.slot)] = nil
