@@ -55,7 +55,7 @@ import WG6Crypto
   func takeCounter() -> UInt64 { sendCounter.wrappingAdd(1, ordering: .relaxed).oldValue }
 
   func isAlive(at now: Nanoseconds) -> Bool {
-    now &- createdAt < Limits.rejectAfterTime
+    now.since(createdAt) < Limits.rejectAfterTime
   }
 
   /// Whether messages may still be sent under it.
@@ -66,12 +66,12 @@ import WG6Crypto
   /// Whether sending under it is a reason to start a new handshake.
   func isDueWhenSending(at now: Nanoseconds) -> Bool {
     sendCounter.load(ordering: .relaxed) >= Limits.rekeyAfterMessages
-      || isInitiator && now &- createdAt >= Limits.rekeyAfterTime
+      || isInitiator && now.since(createdAt) >= Limits.rekeyAfterTime
   }
 
   /// Whether receiving under it is a reason to start one: the answer might otherwise find no living key.
   func isDueWhenReceiving(at now: Nanoseconds) -> Bool {
-    isInitiator && now &- createdAt >= Limits.rekeyAfterTimeReceiving
+    isInitiator && now.since(createdAt) >= Limits.rekeyAfterTimeReceiving
   }
 }
 

@@ -11,7 +11,7 @@ extension Device {
     if !isRetry { peer.attempts = 0 }
     guard identity != nil, peer.staticStatic != nil, peer.reference.path.isKnown else { return }
     peer.reference.isHandshaking = true
-    if let sentAt = peer.initiationSentAt, now.monotonic &- sentAt < Limits.rekeyTimeout {
+    if let sentAt = peer.initiationSentAt, now.monotonic.since(sentAt) < Limits.rekeyTimeout {
       // Too soon after the last one; the timer tries again as soon as it may.
       if !peer.timers.isRunning(.retransmitHandshake) {
         peer.timers[.retransmitHandshake] = sentAt + Limits.rekeyTimeout + jitter()
@@ -120,7 +120,7 @@ extension Device {
 
     let timestamp = TAI64N(timestampBytes)
     if let newest = peer.newestTimestamp, timestamp <= newest { return .staleTimestamp }
-    if let acceptedAt = peer.initiationAcceptedAt, now.monotonic &- acceptedAt < Limits.initiationInterval {
+    if let acceptedAt = peer.initiationAcceptedAt, now.monotonic.since(acceptedAt) < Limits.initiationInterval {
       return .initiationFlood
     }
     peer.newestTimestamp = timestamp

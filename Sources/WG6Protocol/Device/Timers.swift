@@ -51,7 +51,7 @@ extension Device {
   /// Called when data may have been unanswered for Keepalive-Timeout + Rekey-Timeout.
   private func newHandshake(_ peer: Peer, now: Now) {
     guard let since = peer.reference.unansweredSince else { return }
-    guard now.monotonic &- since >= Limits.unansweredTimeout else {
+    guard now.monotonic.since(since) >= Limits.unansweredTimeout else {
       return restart(.newHandshake, of: peer, since: since, after: Limits.unansweredTimeout + jitter())
     }
     peer.reference.forgetUnanswered()
@@ -62,7 +62,7 @@ extension Device {
   /// Called when nothing may have gone back for Keepalive-Timeout.
   private func keepaliveDue(_ peer: Peer, now: Now) {
     guard let since = peer.reference.keepaliveOwedSince else { return }
-    guard now.monotonic &- since >= Limits.keepaliveTimeout else {
+    guard now.monotonic.since(since) >= Limits.keepaliveTimeout else {
       return restart(.sendKeepalive, of: peer, since: since, after: Limits.keepaliveTimeout)
     }
     sendKeepalive(peer, now: now)
@@ -73,7 +73,7 @@ extension Device {
   private func persistentKeepaliveDue(_ peer: Peer, now: Now) {
     guard peer.persistentKeepalive > 0 else { return }
     let interval = Nanoseconds(peer.persistentKeepalive) * Limits.second
-    if now.monotonic &- peer.reference.lastSent >= interval { sendKeepalive(peer, now: now) }
+    if now.monotonic.since(peer.reference.lastSent) >= interval { sendKeepalive(peer, now: now) }
     restartPersistentKeepalive(peer, now: now)
   }
 
