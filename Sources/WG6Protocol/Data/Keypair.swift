@@ -58,9 +58,12 @@ import WG6Crypto
     now.since(createdAt) < Limits.rejectAfterTime
   }
 
+  /// Whether there is a counter left for another message.
+  var hasCounters: Bool { sendCounter.load(ordering: .relaxed) < Limits.rejectAfterMessages }
+
   /// Whether messages may still be sent under it.
   func canSend(at now: Nanoseconds) -> Bool {
-    isAlive(at: now) && sendCounter.load(ordering: .relaxed) < Limits.rejectAfterMessages
+    isAlive(at: now) && hasCounters
   }
 
   /// Whether sending under it is a reason to start a new handshake.

@@ -126,6 +126,8 @@ public struct Outbound: ~Copyable {
     while unsafe peer.pointer.pointee.staged.count > 0 {
       let length = unsafe peer.pointer.pointee.staged.firstLength
       if !train.hasRoom(for: length) { flush(now: now, send: send) }
+      // The rest waits for the next key, which the flush has asked for.
+      guard unsafe keypair.pointer.pointee.hasCounters else { return }
       if train.count == 0 { train.begin(peer, keypair, peer.path) }
       let room = unsafe train.room
       unsafe unstage(peer) { unsafe room.baseAddress!.copyMemory(from: $0.baseAddress!, byteCount: $0.count) }
