@@ -103,4 +103,5 @@ import WG6Crypto
 
   func canSend(at now: Nanoseconds) -> Bool { unsafe pointer.pointee.canSend(at: now) }
   func isDueWhenSending(at now: Nanoseconds) -> Bool { unsafe pointer.pointee.isDueWhenSending(at: now) }
+  func isDueWhenReceiving(at now: Nanoseconds) -> Bool { unsafe pointer.pointee.isDueWhenReceiving(at: now) }
 }

@@ -150,6 +150,7 @@ public struct Outbound: ~Copyable {
     unsafe peer.pointer.pointee.staged.append(packet)
     stagedBytes += packet.count
     unsafe peer.pointer.pointee.stagedCount.store(UInt32(peer.pointer.pointee.staged.count), ordering: .releasing)
+    atomicMemoryFence(ordering: .sequentiallyConsistent)
   }
 
   private mutating func unstage(_ peer: PeerReference, _ body: (UnsafeRawBufferPointer) -> Void) {

@@ -123,7 +123,12 @@ struct PeerEvent: OptionSet {
 
   var isHandshaking: Bool {
     get { unsafe pointer.pointee.isHandshaking.load(ordering: .relaxed) }
-    nonmutating set { unsafe pointer.pointee.isHandshaking.store(newValue, ordering: .releasing) }
+    nonmutating set {
+      unsafe pointer.pointee.isHandshaking.store(newValue, ordering: .releasing)
+      // Pairs with the one in `Outbound.stage`: whoever ends a handshake sees what was staged for it, or the outbound
+      // thread sees that it has ended and asks anew.
+      atomicMemoryFence(ordering: .sequentiallyConsistent)
+    }
   }
 
   var lastSent: Nanoseconds { unsafe pointer.pointee.lastSent.load(ordering: .relaxed) }

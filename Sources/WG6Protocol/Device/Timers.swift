@@ -6,7 +6,13 @@ extension Device {
   /// Called when a data thread has told something about `peer`.
   func handle(_ events: PeerEvent, of peer: Peer, now: Now) {
     if events.contains(.keyConfirmed) { confirm(peer, now: now) }
-    if events.contains(.handshakeWanted) { initiate(peer, isRetry: false, now: now) }
+    if events.contains(.handshakeWanted) {
+      if needsSession(peer, now: now) {
+        initiate(peer, isRetry: false, now: now)
+      } else if peer.reference.hasStagedPackets {
+        actions.append(.wakeOutbound)
+      }
+    }
     if events.contains(.unanswered), !peer.timers.isRunning(.newHandshake) {
       restart(.newHandshake, of: peer, since: peer.reference.unansweredSince, after: Limits.unansweredTimeout + jitter())
     }
@@ -17,6 +23,14 @@ extension Device {
       actions.append(.report(.endpointMoved(peer.publicKey, endpoint)))
     }
     restartPersistentKeepalive(peer, now: now)
+  }
+
+  /// Whether a session is missing or grows old. It may have come since a data thread asked for it; what that thread
+  /// staged meanwhile has missed its wake-up.
+  private func needsSession(_ peer: Peer, now: Now) -> Bool {
+    guard let keypair = peer.reference.sending else { return true }
+    return !keypair.canSend(at: now.monotonic) || keypair.isDueWhenSending(at: now.monotonic)
+      || keypair.isDueWhenReceiving(at: now.monotonic)
   }
 
   /// Called when `timer` has passed, and was stopped.
