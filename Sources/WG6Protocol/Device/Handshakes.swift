@@ -152,6 +152,8 @@ extension Device {
       return
     }
     peer.cookies.seal(&message, now: now.monotonic)
+    // An answer counts as an initiation (paper §6.4): our own, at once, would only cross the session just made.
+    peer.initiationSentAt = now.monotonic
     install(keys, localIndex: index, remoteIndex: remoteIndex, asInitiator: false, for: peer, now: now)
     send(message, to: peer, now: now)
     actions.append(.report(.responseSent(peer.publicKey)))
