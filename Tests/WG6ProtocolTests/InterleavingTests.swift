@@ -117,7 +117,7 @@ import WG6Simulation
         Path(to: Endpoint(address: .v4(number), port: 1), from: .v4(number), sourceInterface: number))
     }
 
-    func forgetSource() { reference.path = reference.path.withoutSource }
+    func forgetSource() { reference.forgetSource() }
   }
 
   @Test func `a path is read whole, however fast it moves`() async {

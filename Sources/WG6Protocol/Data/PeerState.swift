@@ -92,6 +92,9 @@ struct PeerEvent: OptionSet {
     nonmutating set { unsafe pointer.pointee.path.store(newValue) }
   }
 
+  /// The local end of the path may be what is wrong with it: the kernel chooses again.
+  func forgetSource() { unsafe pointer.pointee.path.forgetSource() }
+
   var hasStagedPackets: Bool { unsafe pointer.pointee.stagedCount.load(ordering: .acquiring) > 0 }
 
   /// A message of `byteCount` bytes went out to the peer.

@@ -57,7 +57,7 @@ extension Device {
       actions.append(.report(.handshakeGivenUp(peer.publicKey)))
     } else {
       // The local address may be what is wrong.
-      peer.reference.path = peer.reference.path.withoutSource
+      peer.reference.forgetSource()
       initiate(peer, isRetry: true, now: now)
     }
   }
@@ -69,7 +69,7 @@ extension Device {
       return restart(.newHandshake, of: peer, since: since, after: Limits.unansweredTimeout + jitter())
     }
     peer.reference.forgetUnanswered()
-    peer.reference.path = peer.reference.path.withoutSource
+    peer.reference.forgetSource()
     initiate(peer, isRetry: false, now: now)
   }
 
