@@ -55,30 +55,35 @@ import WG6Crypto
   func takeCounter() -> UInt64 { sendCounter.wrappingAdd(1, ordering: .relaxed).oldValue }
 
   func isAlive(at now: Nanoseconds) -> Bool {
-    now &- createdAt < Limits.rejectAfterTime
+    now.since(createdAt) < Limits.rejectAfterTime
   }
+
+  /// Whether there is a counter left for another message.
+  var hasCounters: Bool { sendCounter.load(ordering: .relaxed) < Limits.rejectAfterMessages }
 
   /// Whether messages may still be sent under it.
   func canSend(at now: Nanoseconds) -> Bool {
-    isAlive(at: now) && sendCounter.load(ordering: .relaxed) < Limits.rejectAfterMessages
+    isAlive(at: now) && hasCounters
   }
 
   /// Whether sending under it is a reason to start a new handshake.
   func isDueWhenSending(at now: Nanoseconds) -> Bool {
     sendCounter.load(ordering: .relaxed) >= Limits.rekeyAfterMessages
-      || isInitiator && now &- createdAt >= Limits.rekeyAfterTime
+      || isInitiator && now.since(createdAt) >= Limits.rekeyAfterTime
   }
 
   /// Whether receiving under it is a reason to start one: the answer might otherwise find no living key.
   func isDueWhenReceiving(at now: Nanoseconds) -> Bool {
-    isInitiator && now &- createdAt >= Limits.rekeyAfterTimeReceiving
+    isInitiator && now.since(createdAt) >= Limits.rekeyAfterTimeReceiving
   }
 }
 
 /// The address of a keypair.
-@safe struct KeypairReference: @unchecked Sendable {
+@safe struct KeypairReference: Equatable, @unchecked Sendable {
   // SAFETY: whoever holds one is the control path, or a data thread between two quiescent points.
   let pointer: UnsafeMutablePointer<Keypair>
+
+  static func == (left: KeypairReference, right: KeypairReference) -> Bool { unsafe left.pointer == right.pointer }
 
   static func create(_ keypair: consuming Keypair) -> KeypairReference {
     let pointer = UnsafeMutablePointer<Keypair>.allocate(capacity: 1)

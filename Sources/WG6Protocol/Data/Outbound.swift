@@ -73,6 +73,8 @@ public struct Outbound: ~Copyable {
       if unsafe peer.pointer.pointee.staged.count == 0 {
         waiting.swapAt(index, waiting.count - 1)
         waiting.removeLast()
+        // The last look at the peer: where it was removed, the control path frees it as soon as it sees this.
+        unsafe peer.pointer.pointee.isListed.store(false, ordering: .releasing)
       } else {
         index += 1
       }
@@ -121,6 +123,8 @@ public struct Outbound: ~Copyable {
     while unsafe peer.pointer.pointee.staged.count > 0 {
       let length = unsafe peer.pointer.pointee.staged.firstLength
       if !train.hasRoom(for: length) { flush(now: now, send: send) }
+      // The rest waits for the next key, which the flush has asked for.
+      guard unsafe keypair.pointer.pointee.hasCounters else { return }
       if train.count == 0 { train.begin(peer, keypair, peer.path) }
       let room = unsafe train.room
       unsafe unstage(peer) { unsafe room.baseAddress!.copyMemory(from: $0.baseAddress!, byteCount: $0.count) }
@@ -131,7 +135,11 @@ public struct Outbound: ~Copyable {
 
   private mutating func stage(_ packet: UnsafeRawBufferPointer, for peer: PeerReference) {
     guard stagedBytes + packet.count <= Limits.stagedBytes else { return plane.drop(.stagedTooLong) }
-    if unsafe peer.pointer.pointee.staged.count == 0 { waiting.append(peer) }
+    // Still on the list where all that waited went out along with a later packet.
+    if unsafe !peer.pointer.pointee.isListed.load(ordering: .relaxed) {
+      unsafe peer.pointer.pointee.isListed.store(true, ordering: .relaxed)
+      waiting.append(peer)
+    }
     if unsafe peer.pointer.pointee.staged.count == Limits.stagedPackets {
       unsafe unstage(peer) { _ in }
       plane.drop(.stagedTooLong)
@@ -139,6 +147,7 @@ public struct Outbound: ~Copyable {
     unsafe peer.pointer.pointee.staged.append(packet)
     stagedBytes += packet.count
     unsafe peer.pointer.pointee.stagedCount.store(UInt32(peer.pointer.pointee.staged.count), ordering: .releasing)
+    atomicMemoryFence(ordering: .sequentiallyConsistent)
   }
 
   private mutating func unstage(_ peer: PeerReference, _ body: (UnsafeRawBufferPointer) -> Void) {

@@ -33,11 +33,27 @@ struct PathCell: ~Copyable {
 
   /// Puts `path` there unless another writer is at work.
   func tryStore(_ path: PackedPath) -> Bool {
+    tryUpdate { _ in path }
+  }
+
+  /// Leaves the local end to the kernel, whatever the remote end is by now.
+  func forgetSource() {
+    while !tryUpdate({ $0.withoutSource }) {}
+  }
+
+  /// Lets the kernel choose the local end if `path` is still what is there, and no other writer is at work.
+  func forgetSource(of path: PackedPath) {
+    _ = tryUpdate { $0 == path ? $0.withoutSource : $0 }
+  }
+
+  /// Replaces what is there by what `change` makes of it, unless another writer is at work.
+  private func tryUpdate(_ change: (PackedPath) -> PackedPath) -> Bool {
     let before = sequence.load(ordering: .relaxed)
     guard before & 1 == 0,
       sequence.compareExchange(expected: before, desired: before + 1, ordering: .acquiringAndReleasing).exchanged
     else { return false }
     atomicMemoryFence(ordering: .releasing)
+    let path = change(PackedPath(words: InlineArray { words[$0].load(ordering: .relaxed) }))
     for index in words.indices { words[index].store(path.words[index], ordering: .relaxed) }
     sequence.store(before + 2, ordering: .releasing)
     return true

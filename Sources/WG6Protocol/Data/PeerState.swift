@@ -30,6 +30,9 @@ struct PeerState: ~Copyable {
   let discardsStaged = Atomic<Bool>(false)
   /// How many packets the outbound thread holds back; others read it only.
   let stagedCount = Atomic<UInt32>(0)
+  /// Whether the outbound thread has the peer on its list of those that packets wait for; others read it only. While it
+  /// is set, the thread may come back to the peer at any time, also after a quiescent point.
+  let isListed = Atomic<Bool>(false)
   /// The outbound thread's own.
   var staged = StagedPackets()
 
@@ -92,8 +95,11 @@ struct PeerEvent: OptionSet {
 
   /// The local address that `path` names has gone: it shall not stick, unless the peer has moved meanwhile.
   public func forgetSource(of path: PackedPath) {
-    if unsafe pointer.pointee.path.load() == path { _ = unsafe pointer.pointee.path.tryStore(path.withoutSource) }
+    unsafe pointer.pointee.path.forgetSource(of: path)
   }
+
+  /// The local end of the path may be what is wrong with it: the kernel chooses again.
+  func forgetSource() { unsafe pointer.pointee.path.forgetSource() }
 
   var hasStagedPackets: Bool { unsafe pointer.pointee.stagedCount.load(ordering: .acquiring) > 0 }
 
@@ -122,7 +128,12 @@ struct PeerEvent: OptionSet {
 
   var isHandshaking: Bool {
     get { unsafe pointer.pointee.isHandshaking.load(ordering: .relaxed) }
-    nonmutating set { unsafe pointer.pointee.isHandshaking.store(newValue, ordering: .releasing) }
+    nonmutating set {
+      unsafe pointer.pointee.isHandshaking.store(newValue, ordering: .releasing)
+      // Pairs with the one in `Outbound.stage`: whoever ends a handshake sees what was staged for it, or the outbound
+      // thread sees that it has ended and asks anew.
+      atomicMemoryFence(ordering: .sequentiallyConsistent)
+    }
   }
 
   var lastSent: Nanoseconds { unsafe pointer.pointee.lastSent.load(ordering: .relaxed) }
@@ -131,7 +142,10 @@ struct PeerEvent: OptionSet {
   func discardStaged() { unsafe pointer.pointee.discardsStaged.store(true, ordering: .releasing) }
 
   /// Whether a data thread still has something of this peer's in hand.
-  var isBusy: Bool { unsafe hasStagedPackets || pointer.pointee.pendingEvents.load(ordering: .acquiring) != 0 }
+  var isBusy: Bool {
+    unsafe pointer.pointee.isListed.load(ordering: .acquiring)
+      || pointer.pointee.pendingEvents.load(ordering: .acquiring) != 0
+  }
 
   var byteCounts: (transmitted: UInt64, received: UInt64) {
     unsafe (

@@ -40,9 +40,10 @@ import WG6Crypto
     return unsafe UnsafeRawBufferPointer(start: buffer + start, count: Int(ends[index]) - start)
   }
 
-  /// Whether a packet of `length` bytes still fits.
+  /// Whether a packet of `length` bytes still fits, and its key has a counter for it.
   func hasRoom(for length: Int) -> Bool {
-    count < Train.capacity && byteCount + length + DataMessage.overhead + Limits.paddingMultiple <= Train.byteCapacity
+    if let keypair, unsafe !keypair.pointer.pointee.hasCounters { return false }
+    return count < Train.capacity && byteCount + length + DataMessage.overhead + Limits.paddingMultiple <= Train.byteCapacity
   }
 
   /// Where the next packet is to be put: 65,535 bytes.

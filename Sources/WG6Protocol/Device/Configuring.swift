@@ -13,6 +13,9 @@ extension Device {
     try check(update)
     defer {
       publishAllowedIPs()
+      // The data threads have lost sight of these peers only now.
+      for reference in removed { retire(.peer(reference)) }
+      removed = []
       reclaim()
     }
     switch update.privateKey {
@@ -129,15 +132,17 @@ extension Device {
 
   private func remove(_ peer: Peer) {
     for prefix in peer.prefixes.list(of: peer.reference, in: allowedIPs) { allowedIPs.remove(prefix) }
-    // The data threads must lose sight of the peer before its retirement is stamped.
-    publishAllowedIPs()
     endSessions(of: peer)
     discardStaged(peer)
+    // What this update has already asked for on the peer's behalf, such as a handshake under a new key of ours.
+    actions.removeAll { action in
+      if case .send(_, _, let sender?) = action { sender == peer.reference } else { false }
+    }
     peer.timers.stopAll()
     schedule(peer)
     peers[Int(peer.reference.slot)] = nil
     peersByKey[peer.publicKey] = nil
-    retire(.peer(peer.reference))
+    removed.append(peer.reference)
   }
 
   // MARK: Allowed IPs

@@ -29,6 +29,8 @@ public final class Device {
   var lastTimestamp: TAI64N?
   var retired: [(stamp: UInt64, what: Retired)] = []
   var actions: [Action] = []
+  /// Peers that the update under way has removed, and that data threads still see until it is published.
+  var removed: [PeerReference] = []
 
   /// The counter that new sessions start with; anything but 0 is for tests of the limits.
   package var firstCounter: UInt64 = 0

@@ -11,7 +11,7 @@ extension Device {
     if !isRetry { peer.attempts = 0 }
     guard identity != nil, peer.staticStatic != nil, peer.reference.path.isKnown else { return }
     peer.reference.isHandshaking = true
-    if let sentAt = peer.initiationSentAt, now.monotonic &- sentAt < Limits.rekeyTimeout {
+    if let sentAt = peer.initiationSentAt, now.monotonic.since(sentAt) < Limits.rekeyTimeout {
       // Too soon after the last one; the timer tries again as soon as it may.
       if !peer.timers.isRunning(.retransmitHandshake) {
         peer.timers[.retransmitHandshake] = sentAt + Limits.rekeyTimeout + jitter()
@@ -120,7 +120,7 @@ extension Device {
 
     let timestamp = TAI64N(timestampBytes)
     if let newest = peer.newestTimestamp, timestamp <= newest { return .staleTimestamp }
-    if let acceptedAt = peer.initiationAcceptedAt, now.monotonic &- acceptedAt < Limits.initiationInterval {
+    if let acceptedAt = peer.initiationAcceptedAt, now.monotonic.since(acceptedAt) < Limits.initiationInterval {
       return .initiationFlood
     }
     peer.newestTimestamp = timestamp
@@ -152,6 +152,8 @@ extension Device {
       return
     }
     peer.cookies.seal(&message, now: now.monotonic)
+    // An answer counts as an initiation (paper §6.4): our own, at once, would only cross the session just made.
+    peer.initiationSentAt = now.monotonic
     install(keys, localIndex: index, remoteIndex: remoteIndex, asInitiator: false, for: peer, now: now)
     send(message, to: peer, now: now)
     actions.append(.report(.responseSent(peer.publicKey)))

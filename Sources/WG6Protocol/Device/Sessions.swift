@@ -26,6 +26,8 @@ extension Device {
   }
 
   private func installAsInitiator(_ keypair: KeypairReference, for peer: Peer) {
+    // Out of sight first, retired after: a reader that passes in between must not find the old one.
+    peer.reference.sending = keypair
     if let next = peer.next, outranks(peer) {
       // We answered an initiation as well, and that session was never confirmed. Ours wins; theirs may still be heard.
       drop(peer.previous)
@@ -38,7 +40,6 @@ extension Device {
       peer.previous = peer.current
     }
     peer.current = keypair
-    peer.reference.sending = keypair
   }
 
   /// Of two sessions that both ends began at once, the one of the greater public key is kept: both ends agree on that.
@@ -107,6 +108,7 @@ extension Device {
   /// Unpublishes a keypair that is in no slot any more.
   private func drop(_ keypair: KeypairReference?) {
     guard let keypair else { return }
+    unsafe assert(keypair.pointer.pointee.peer.sending != keypair, "a keypair is retired that messages still go out under")
     plane.indices.bind(keypair.localIndex, to: nil)
     indexOwners[keypair.localIndex] = nil
     retire(.keypair(keypair))

@@ -52,7 +52,7 @@ extension Device {
       actions.append(.report(.handshakeGivenUp(peer.publicKey)))
     } else {
       // The local address may be what is wrong.
-      peer.reference.path = peer.reference.path.withoutSource
+      peer.reference.forgetSource()
       initiate(peer, isRetry: true, now: now)
     }
   }
@@ -60,19 +60,19 @@ extension Device {
   /// Called when data may have been unanswered for Keepalive-Timeout + Rekey-Timeout.
   private func newHandshake(_ peer: Peer, now: Now) {
     guard let since = unsafe peer.reference.pointer.pointee.unanswered.stillWaiting() else { return }
-    guard now.monotonic &- since >= Limits.unansweredTimeout else {
+    guard now.monotonic.since(since) >= Limits.unansweredTimeout else {
       peer.timers[.newHandshake] = since + Limits.unansweredTimeout + jitter()
       return
     }
     unsafe peer.reference.pointer.pointee.unanswered.reset()
-    peer.reference.path = peer.reference.path.withoutSource
+    peer.reference.forgetSource()
     initiate(peer, isRetry: false, now: now)
   }
 
   /// Called when nothing may have gone back for Keepalive-Timeout.
   private func keepaliveDue(_ peer: Peer, now: Now) {
     guard let since = unsafe peer.reference.pointer.pointee.owedKeepalive.stillWaiting() else { return }
-    guard now.monotonic &- since >= Limits.keepaliveTimeout else {
+    guard now.monotonic.since(since) >= Limits.keepaliveTimeout else {
       peer.timers[.sendKeepalive] = since + Limits.keepaliveTimeout
       return
     }
@@ -85,7 +85,7 @@ extension Device {
   private func persistentKeepaliveDue(_ peer: Peer, now: Now) {
     guard peer.persistentKeepalive > 0 else { return }
     let interval = Nanoseconds(peer.persistentKeepalive) * Limits.second
-    if now.monotonic &- peer.reference.lastSent >= interval { sendKeepalive(peer, now: now) }
+    if now.monotonic.since(peer.reference.lastSent) >= interval { sendKeepalive(peer, now: now) }
     restartPersistentKeepalive(peer, now: now)
   }
 

@@ -49,7 +49,7 @@ struct CookieChecker: ~Copyable {
   private mutating func cookie(
     for path: PackedPath, now: Nanoseconds, using random: inout some RandomNumberGenerator
   ) -> Mac {
-    if secretMadeAt == 0 || now &- secretMadeAt >= Limits.cookieLifetime {
+    if secretMadeAt == 0 || now.since(secretMadeAt) >= Limits.cookieLifetime {
       secret = Secret(randomFrom: &random)
       secretMadeAt = now
     }
@@ -79,7 +79,7 @@ struct CookieJar {
     let mac1 = unsafe MacKeys.mac(of: message, length: message.mac1Offset, key: keys.mac1.span.bytes)
     message.setMac(mac1, at: message.mac1Offset)
     lastMac1 = mac1
-    if cookieReceivedAt != 0, now &- cookieReceivedAt < Limits.cookieUse {
+    if cookieReceivedAt != 0, now.since(cookieReceivedAt) < Limits.cookieUse {
       unsafe message.setMac(
         MacKeys.mac(of: message, length: message.mac2Offset, key: cookie.span.bytes), at: message.mac2Offset)
     }

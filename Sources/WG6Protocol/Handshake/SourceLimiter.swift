@@ -54,6 +54,6 @@ struct HandshakeLoad {
   /// - Parameter fill: how full the queue of handshake messages is, 0 to 1.
   mutating func isHigh(fill: Double, now: Nanoseconds) -> Bool {
     if fill >= 1.0 / 8 { lastHigh = now }
-    return lastHigh != 0 && now &- lastHigh < Limits.loadMemory
+    return lastHigh != 0 && now.since(lastHigh) < Limits.loadMemory
   }
 }
