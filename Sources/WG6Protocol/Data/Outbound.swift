@@ -85,9 +85,10 @@ public struct Outbound: ~Copyable {
 
   private mutating func flush(keeping length: Int, now: Nanoseconds, send: (borrowing Train) -> Int) {
     if train.count > 0, let peer = train.peer, let keypair = train.keypair {
-      peer.sent(send(train))
+      // Noted before it is sent: the answer may be here before the call returns.
       peer.authenticatedSent(at: now)
       if unsafe peer.pointer.pointee.unanswered.begin(at: now) { post(.unanswered, peer) }
+      peer.sent(send(train))
       if unsafe keypair.pointer.pointee.isDueWhenSending(at: now) { wantHandshake(peer) }
       train.reset(movingPacketOf: length)
     }
