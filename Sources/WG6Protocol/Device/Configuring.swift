@@ -140,6 +140,8 @@ extension Device {
     }
     peer.timers.stopAll()
     schedule(peer)
+    // The other end remembers: should the peer come back, its first initiation must be later than our last.
+    if let last = peer.lastTimestamp { latestTimestamp = max(latestTimestamp, last.successor) }
     peers[Int(peer.reference.slot)] = nil
     peersByKey[peer.publicKey] = nil
     removed.append(peer.reference)

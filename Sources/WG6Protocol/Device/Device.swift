@@ -26,7 +26,8 @@ public final class Device {
   var deadlines = DeadlineQueue()
   var load = HandshakeLoad()
   var limiter = SourceLimiter()
-  var lastTimestamp: TAI64N?
+  /// The latest time of day that a timestamp was made from: it never goes back, whatever the clock does.
+  var latestTimestamp = TAI64N(wall: 0)
   var retired: [(stamp: UInt64, what: Retired)] = []
   var actions: [Action] = []
   /// Peers that the update under way has removed, and that data threads still see until it is published.

@@ -32,7 +32,7 @@ extension Device {
     var message = ControlMessage(count: InitiationMessage.length)
     message.setWord(MessageType.initiation, at: 0)
     message.setWord(index, at: InitiationMessage.sender)
-    let timestamp = nextTimestamp(now).bytes
+    let timestamp = nextTimestamp(for: peer, now: now).bytes
     var noise: NoiseIK.Initiator?
     let ephemeral = Secret(randomFrom: &random)
     unsafe message.mutate { bytes in
@@ -59,11 +59,13 @@ extension Device {
     restartPersistentKeepalive(peer, now: now)
   }
 
-  /// Later than every timestamp before, also where the clock went back.
-  private func nextTimestamp(_ now: Now) -> TAI64N {
-    var timestamp = TAI64N(wall: now.wall)
-    if let last = lastTimestamp, timestamp <= last { timestamp = last.successor }
-    lastTimestamp = timestamp
+  /// Later than every timestamp that the peer has had from us, also where the clock went back. What others have had does
+  /// not count: a timestamp ahead of the clock would tell how many they are.
+  private func nextTimestamp(for peer: Peer, now: Now) -> TAI64N {
+    latestTimestamp = max(latestTimestamp, TAI64N(wall: now.wall))
+    var timestamp = latestTimestamp
+    if let last = peer.lastTimestamp, timestamp <= last { timestamp = last.successor }
+    peer.lastTimestamp = timestamp
     return timestamp
   }
 

@@ -22,6 +22,9 @@ final class Peer {
   var initiationSentAt: Nanoseconds?
   /// Tries since something last asked for a handshake.
   var attempts = 0
+  /// Of the last initiation to the peer.
+  var lastTimestamp: TAI64N?
+  /// Of the newest initiation from it.
   var newestTimestamp: TAI64N?
   var initiationAcceptedAt: Nanoseconds?
   /// Nanoseconds since 1970.

@@ -1,0 +1,114 @@
+import Testing
+import WG6Crypto
+import WG6Simulation
+
+@testable import WG6Protocol
+
+@Suite struct `A peer that moves` {
+  private func pair(seed: UInt64 = 90) -> (Bench, Node, Node) {
+    let bench = Bench(seed: seed)
+    let alice = bench.addNode(), bob = bench.addNode()
+    alice.add(bob)
+    bob.add(alice)
+    alice.push([alice.packet(to: bob)])
+    bench.deliver()
+    bob.received = []
+    return (bench, alice, bob)
+  }
+
+  private func place(_ number: UInt32) -> Endpoint { Endpoint(address: .v4(0xC633_6400 + number), port: 4000) }
+
+  /// Data messages from alice to bob that are still under way.
+  private func data(_ count: Int, _ alice: Node, _ bob: Node) -> [[UInt8]] {
+    alice.push((0..<count).map { alice.packet(to: bob, number: $0) })
+    defer { alice.outbox = [] }
+    return alice.outbox.map(\.bytes)
+  }
+
+  @Test func `is followed by its newest message, and not by an older one that comes late`() {
+    let (_, alice, bob) = pair()
+    let messages = data(3, alice, bob)
+    let path = { bob.peer(alice).reference.path.endpoint }
+    bob.receive(messages[0], from: place(1))
+    #expect(path() == place(1))
+    bob.receive(messages[2], from: place(2))
+    #expect(path() == place(2))
+    bob.receive(messages[1], from: place(3))
+    #expect(path() == place(2))
+    #expect(bob.received.count == 3)
+    bob.receive(messages[2], from: place(4))
+    #expect(path() == place(2))
+  }
+
+  @Test func `is followed by a keepalive and by a packet that it may not send, for both are authentic`() {
+    let (_, alice, bob) = pair()
+    alice.device.sendKeepalive(alice.peer(bob), now: Now(monotonic: 1001 * Limits.second, wall: 1))
+    alice.settle()
+    bob.receive(alice.outbox.removeFirst().bytes, from: place(1))
+    #expect(bob.peer(alice).reference.path.endpoint == place(1))
+    alice.push([ipv6Packet(from: 7, to: 2, number: 0)])
+    bob.receive(alice.outbox.removeFirst().bytes, from: place(2))
+    #expect(bob.drops(.sourceNotAllowed) == 1)
+    #expect(bob.peer(alice).reference.path.endpoint == place(2))
+  }
+
+  @Test func `is followed from one family to the other and back`() {
+    let (_, alice, bob) = pair()
+    let messages = data(2, alice, bob)
+    let there = Endpoint(address: .v6(high: 0xFE80 << 48, low: 9), port: 5, zone: 3)
+    bob.receive(messages[0], from: there, to: .v6(high: 0xFE80 << 48, low: 1), interface: 3)
+    #expect(bob.peer(alice).reference.path.endpoint == there)
+    bob.receive(messages[1], from: place(1))
+    #expect(bob.peer(alice).reference.path.endpoint == place(1))
+  }
+
+  @Test func `is answered from the address that its newest message came to`() {
+    let (_, alice, bob) = pair()
+    let messages = data(2, alice, bob)
+    for (number, message) in messages.enumerated() {
+      bob.receive(message, from: alice.endpoint, to: .v4(0x0A00_0064 + UInt32(number)), interface: 7 + UInt32(number))
+      let path = bob.peer(alice).reference.path
+      #expect(path.hasSource && path.source.high == UInt64(0x0A00_0064 + UInt32(number)) << 32)
+      #expect(path.sourceInterface == 7 + UInt32(number))
+    }
+  }
+
+  @Test func `loses that address when a handshake goes unanswered, and when its endpoint is set`() {
+    let (bench, alice, bob) = pair()
+    #expect(alice.peer(bob).reference.path.hasSource)
+    bench.now.monotonic += 200 * Limits.second
+    alice.push([alice.packet(to: bob)])
+    alice.settle()
+    alice.outbox = []
+    #expect(alice.peer(bob).reference.path.hasSource)
+    bench.wait(6 * Limits.second)
+    let path = alice.peer(bob).reference.path
+    #expect(!path.hasSource && path.endpoint == bob.endpoint)
+    #expect(bob.peer(alice).reference.path.hasSource)
+    var change = PeerUpdate(alice.key.publicKey)
+    change.endpoint = place(5)
+    bob.apply(change)
+    #expect(bob.peer(alice).reference.path == PackedPath(Path(to: place(5))))
+  }
+
+  @Test func `is followed by its handshake messages, genuine ones alone`() {
+    let (bench, alice, bob) = pair()
+    bench.now.monotonic += 200 * Limits.second
+    bench.now.wall += 200 * Limits.second
+    alice.push([alice.packet(to: bob)])
+    alice.settle()
+    let initiation = alice.outbox.removeFirst().bytes
+    var forged = initiation
+    forged[40] ^= 1
+    bob.receive(forged, from: place(1))
+    #expect(bob.peer(alice).reference.path.endpoint == alice.endpoint)
+    bob.receive(initiation, from: place(2))
+    #expect(bob.peer(alice).reference.path.endpoint == place(2))
+    bob.receive(initiation, from: place(3))
+    #expect(bob.peer(alice).reference.path.endpoint == place(2))
+    let response = bob.outbox.removeFirst()
+    #expect(response.destination == place(2))
+    alice.receive(response.bytes, from: place(4))
+    #expect(alice.peer(bob).reference.path.endpoint == place(4))
+  }
+}
