@@ -39,7 +39,9 @@ extension SeededRandom {
     return found
   }
 
-  @Test(arguments: seeds) func `agree with a linear scan, and no snapshot changes before its commit or after it`(seed: UInt64) {
+  @Test(arguments: seeds) func `agree with a linear scan, and no snapshot changes before its commit or after it`(
+    seed: UInt64
+  ) {
     var random = SeededRandom(seed: seed)
     let peers = (0..<5).map { PeerReference.create(slot: UInt32($0)) }
     defer { for peer in peers { peer.destroy() } }
@@ -117,7 +119,8 @@ extension SeededRandom {
     var random = SeededRandom(seed: 9)
     let key = PrivateKey(using: &random).publicKey, thief = PrivateKey(using: &random).publicKey
     var change = PeerUpdate(key)
-    change.allowedIPs = (0..<200).map { .add(Pair.prefix(UInt64($0))) } + [.add(Pair.prefix(3)), .remove(Pair.prefix(5))]
+    change.allowedIPs =
+      (0..<200).map { .add(Pair.prefix(UInt64($0))) } + [.add(Pair.prefix(3)), .remove(Pair.prefix(5))]
     node.apply(change)
     var theft = PeerUpdate(thief)
     theft.allowedIPs = [.add(Pair.prefix(7)), .add(Pair.prefix(6))]

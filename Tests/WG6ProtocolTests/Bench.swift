@@ -179,7 +179,8 @@ extension SeededRandom {
 
 /// A keypair that no handshake made.
 func makeKeypair(
-  _ peer: PeerReference, index: UInt32 = 1, createdAt: Nanoseconds = 0, isInitiator: Bool = true, firstCounter: UInt64 = 0
+  _ peer: PeerReference, index: UInt32 = 1, createdAt: Nanoseconds = 0, isInitiator: Bool = true,
+  firstCounter: UInt64 = 0
 ) -> KeypairReference {
   var random = SeededRandom(seed: 77)
   let keys = NoiseIK.TransportKeys(

@@ -185,7 +185,9 @@ import WG6Simulation
 
   @Test func `stays as small as it is, however many sources there are`() {
     var limiter = SourceLimiter(), random = SeededRandom(seed: 82)
-    for number in 0..<60_000 { _ = limiter.admits(path(.v4(UInt32(number))), now: 1000 * Limits.second, using: &random) }
+    for number in 0..<60_000 {
+      _ = limiter.admits(path(.v4(UInt32(number))), now: 1000 * Limits.second, using: &random)
+    }
     let buckets = Mirror(reflecting: limiter).children.first { $0.label == "buckets" }?.value as? any Collection
     #expect(buckets?.count == 16384)
   }

@@ -77,11 +77,14 @@ import WG6Simulation
     switch type {
     case 1, 2: return [.badMac1]
     case 3: return [.unexpectedCookieReply]
-    default: return offset < 8 ? [.unknownReceiver] : offset < 16 ? [.unauthenticatedData, .expiredKey] : [.unauthenticatedData]
+    default:
+      return offset < 8
+        ? [.unknownReceiver] : offset < 16 ? [.unauthenticatedData, .expiredKey] : [.unauthenticatedData]
     }
   }
 
-  @Test(arguments: [1, 2, 3, 4] as [UInt8]) func `are dropped for every flipped bit, answered by nothing, and harm nothing`(type: UInt8) {
+  @Test(arguments: [1, 2, 3, 4] as [UInt8])
+  func `are dropped for every flipped bit, answered by nothing, and harm nothing`(type: UInt8) {
     let scene = Scene(before: type)
     // Nobody looks at mac2 while there is no load.
     let end = type <= 2 ? scene.message.count - 16 : scene.message.count
@@ -99,7 +102,8 @@ import WG6Simulation
     let scene = Scene(before: type)
     let whole = scene.message
     for length in Array(0..<whole.count) + Array(whole.count + 1...whole.count + 70) + [2000] {
-      let bytes = length < whole.count ? Array(whole[..<length]) : whole + Array(repeating: 0, count: length - whole.count)
+      let bytes =
+        length < whole.count ? Array(whole[..<length]) : whole + Array(repeating: 0, count: length - whole.count)
       let expected: DropReason = type == 4 && length >= 32 ? .unauthenticatedData : .malformedMessage
       if let wrong = scene.offer(bytes, expecting: [expected]) { return fail("length \(length): \(wrong)") }
     }
@@ -131,7 +135,9 @@ import WG6Simulation
     let scene = Scene(before: 1)
     var garbage = ControlMessage(count: InitiationMessage.length)
     garbage.setWord(MessageType.initiation, at: 0)
-    for (offset, byte) in (UInt8(1)...140).enumerated() { garbage.mutate { $0.storeBytes(of: byte, toByteOffset: 4 + offset, as: UInt8.self) } }
+    for (offset, byte) in (UInt8(1)...140).enumerated() {
+      garbage.mutate { $0.storeBytes(of: byte, toByteOffset: 4 + offset, as: UInt8.self) }
+    }
     let bare = garbage.withUnsafeBytes { Array($0) }
     #expect(scene.offer(bare, expecting: [.badMac1]) == nil)
     let key = MacKeys(of: scene.bob.key.publicKey).mac1

@@ -153,7 +153,9 @@ import WG6Simulation
       var torn = 0
       while cell.remote < 100_000 {
         let path = cell.reference.path
-        if path.isKnown, path.remote != path.source || path.remote.high >> 32 != UInt64(path.sourceInterface) { torn += 1 }
+        if path.isKnown, path.remote != path.source || path.remote.high >> 32 != UInt64(path.sourceInterface) {
+          torn += 1
+        }
       }
       return torn
     }.value

@@ -67,7 +67,9 @@ import WG6Simulation
     #expect(bob.received == [alice.packet(to: bob, number: 0), alice.packet(to: bob, number: 1)])
     let reference = alice.peer(bob).reference
     alice.apply(removal(of: bob))
-    let isKept = alice.device.retired.contains { if case .peer(let peer) = $0.what { peer == reference } else { false } }
+    let isKept = alice.device.retired.contains {
+      if case .peer(let peer) = $0.what { peer == reference } else { false }
+    }
     #expect(isKept)
     alice.wake()
     bench.wait(Limits.second)
@@ -103,7 +105,8 @@ import WG6Simulation
     #expect(alice.device.retired.isEmpty)
   }
 
-  @Test(arguments: [22, 23, 24, 25]) func `a keypair is out of sight before it is retired, also when both ends began at once`(
+  @Test(arguments: [22, 23, 24, 25])
+  func `a keypair is out of sight before it is retired, also when both ends began at once`(
     seed: UInt64
   ) {
     let (bench, alice, bob) = pair(seed)

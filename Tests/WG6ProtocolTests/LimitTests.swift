@@ -1,5 +1,5 @@
-import Testing
 import TestVectors
+import Testing
 import WG6Crypto
 import WG6Simulation
 
@@ -120,7 +120,8 @@ import WG6Simulation
       sender.outbox = []
       receiver.outbox = []
       receiver.receive(message.bytes, from: sender.endpoint)
-      #expect(receiver.outbox.count { $0.bytes[0] == 1 } == expected, "early \(isEarly), the initiator receives \(receives)")
+      #expect(
+        receiver.outbox.count { $0.bytes[0] == 1 } == expected, "early \(isEarly), the initiator receives \(receives)")
     }
   }
 

@@ -9,7 +9,9 @@ import WG6Simulation
 /// Two devices at full speed on five threads, while the control path turns everything over. Worth most under
 /// `--sanitize=thread` and `--sanitize=address`.
 @Suite(.serialized) struct `Threads under reconfiguration` {
-  private static var duration: Double { ProcessInfo.processInfo.environment["WG6_STRESS_SECONDS"].flatMap(Double.init) ?? 1 }
+  private static var duration: Double {
+    ProcessInfo.processInfo.environment["WG6_STRESS_SECONDS"].flatMap(Double.init) ?? 1
+  }
 
   /// A queue between threads: bounded, what does not fit is lost, as on a network.
   private final class Line: Sendable {
@@ -77,7 +79,8 @@ import WG6Simulation
         for var datagram in incoming.take() {
           // The peer is somewhere else all the time.
           number &+= 1
-          let path = PackedPath(Path(to: Endpoint(address: source.address, port: 1 + number % 500), from: endpoint.address))
+          let path = PackedPath(
+            Path(to: Endpoint(address: source.address, port: 1 + number % 500), from: endpoint.address))
           datagram.withUnsafeMutableBytes { bytes in
             switch inbound.open(bytes, from: path, now: now) {
             case .packet: received.wrappingAdd(1, ordering: .relaxed)
@@ -152,7 +155,9 @@ import WG6Simulation
     for which in 0..<2 {
       let machine = machines[which], other = machines[1 - which]
       let from = UInt8(which + 1)
-      let targets = [UInt8(2 - which), UInt8(2 - which), 11, 12, 13, 14].map { ipv6Packet(from: from, to: $0, number: 1, size: 300) }
+      let targets = [UInt8(2 - which), UInt8(2 - which), 11, 12, 13, 14].map {
+        ipv6Packet(from: from, to: $0, number: 1, size: 300)
+      }
       let threadSeed = random.next()
       for body: @Sendable () -> Void in [
         { machine.sendUntil(ending, to: other, targets: targets, seed: threadSeed) },

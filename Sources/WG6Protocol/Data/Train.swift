@@ -43,7 +43,8 @@ import WG6Crypto
   /// Whether a packet of `length` bytes still fits, and its key has a counter for it.
   func hasRoom(for length: Int) -> Bool {
     if let keypair, unsafe !keypair.pointer.pointee.hasCounters { return false }
-    return count < Train.capacity && byteCount + length + DataMessage.overhead + Limits.paddingMultiple <= Train.byteCapacity
+    return count < Train.capacity
+      && byteCount + length + DataMessage.overhead + Limits.paddingMultiple <= Train.byteCapacity
   }
 
   /// Where the next packet is to be put: 65,535 bytes.

@@ -108,7 +108,8 @@ extension Device {
   /// Unpublishes a keypair that is in no slot any more.
   private func drop(_ keypair: KeypairReference?) {
     guard let keypair else { return }
-    unsafe assert(keypair.pointer.pointee.peer.sending != keypair, "a keypair is retired that messages still go out under")
+    unsafe assert(
+      keypair.pointer.pointee.peer.sending != keypair, "a keypair is retired that messages still go out under")
     plane.indices.bind(keypair.localIndex, to: nil)
     indexOwners[keypair.localIndex] = nil
     retire(.keypair(keypair))
