@@ -61,7 +61,7 @@ struct OutboundThread: ~Copyable {
         path.flush(now: now) { sender.send($0) }
         switch -length {
         case Int(EAGAIN), Int(EINTR): return true
-        default: return endOfDevice()
+        default: return !deviceIsGone()
         }
       }
       path.flush(now: now) { sender.send($0) }
@@ -71,10 +71,12 @@ struct OutboundThread: ~Copyable {
     return true
   }
 
-  private func endOfDevice() -> Bool {
+  /// Whether the interface was deleted; the control thread is told then.
+  private func deviceIsGone() -> Bool {
+    if (try? wires.tun.name()) != nil { return false }
     wires.interfaceIsGone.store(true, ordering: .releasing)
     wires.control.ring()
-    return false
+    return true
   }
 
   private mutating func wakeControl() {

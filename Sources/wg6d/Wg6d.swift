@@ -20,10 +20,20 @@ struct Wg6d {
     case .misuse(let text): fail(text, status: 64)
     }
 
+    prepareProcess()
     // Keys will live here: no core dump, no debugger.
     guard linux_prevent_core_dumps() == 0 else { fail("cannot turn core dumps off: errno \(errno)") }
     guard prepareCryptography() else { fail("libsodium does not work on this machine") }
     if arguments.staysInForeground { run(arguments) } else { Background.start(arguments) }
+  }
+
+  /// What a long-lived process needs of its surroundings: standard streams that are open, so that no socket takes their
+  /// numbers and gets the log; and no death by a reader that went away.
+  private static func prepareProcess() {
+    var descriptor = unsafe open("/dev/null", O_RDWR)
+    while (0...STDERR_FILENO).contains(descriptor) { descriptor = unsafe open("/dev/null", O_RDWR) }
+    if descriptor >= 0 { close(descriptor) }
+    signal(SIGPIPE, SIG_IGN)
   }
 
   /// Makes the interface, says that it is ready, and works until the end.
