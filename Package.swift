@@ -72,13 +72,14 @@ let package = Package(
     .testTarget(
       name: "WG6CryptoTests", dependencies: ["WG6Crypto", "CSodium", "TestVectors"], swiftSettings: testing),
     .testTarget(
-      name: "WG6ProtocolTests", dependencies: ["WG6Protocol", "WG6Crypto", "WG6Simulation", "TestVectors"],
-      swiftSettings: testing),
+      name: "WG6ProtocolTests",
+      dependencies: ["WG6Protocol", "WG6Crypto", "WG6Simulation", "TestVectors"], swiftSettings: testing),
     .testTarget(
       name: "WG6ConfigTests", dependencies: ["WG6Config", "WG6Protocol", "WG6Crypto"], swiftSettings: testing),
     .testTarget(
       name: "WG6EngineTests",
       dependencies: ["WG6Engine", "WG6Protocol", "WG6Linux", "WG6Crypto"], swiftSettings: testing),
+    .testTarget(name: "CommandLineTests", dependencies: ["wg6", "wg6d"], swiftSettings: testing),
     .testTarget(name: "ScenarioTests", dependencies: ["WG6Harness"], swiftSettings: testing),
   ]
 )

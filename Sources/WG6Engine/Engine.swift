@@ -174,11 +174,9 @@ public final class Engine {
     for action in device.takeActions() {
       switch action {
       case .send(let message, let path, let peer):
-        if wires.send(message, along: path) {
-          peer?.sent(message.count)
-        } else {
-          wires.plane.drop(.networkRefusedMessage)
-        }
+        let sent = wires.send(message, along: path)
+        if sent.sourceIsGone { peer?.forgetSource(of: path) }
+        if sent.count == 1 { peer?.sent(message.count) } else { wires.plane.drop(.networkRefusedMessage) }
       case .wakeOutbound:
         wires.outbound.ring()
       case .report(let report):
@@ -212,7 +210,8 @@ public final class Engine {
       do throws(Errno) {
         try bind(port)
       } catch {
-        log.error("cannot listen on UDP port \(port): \(error). Another program may have it; choose another listen port")
+        log.error(
+          "cannot listen on UDP port \(port): \(error). Another program may have it; choose another listen port")
       }
     }
     device.comeUp(now: Clock.now)

@@ -86,7 +86,8 @@ import WG6Protocol
       let packet = unsafe UnsafeRawBufferPointer(start: datagram.buffer + offset, count: length)
       if unsafe wires.tun.write(packet) != 0 { wires.plane.drop(.deviceRefusedPacket) }
     case .control:
-      guard let message = unsafe ControlMessage(UnsafeRawBufferPointer(bytes)), wires.handshakes.push(message, from: source)
+      guard let message = unsafe ControlMessage(UnsafeRawBufferPointer(bytes)),
+        wires.handshakes.push(message, from: source)
       else { return wires.plane.drop(.handshakeQueueFull) }
       path.wantsControl = true
     case .nothing:

@@ -86,6 +86,9 @@ struct OutboundThread: ~Copyable {
 
 /// What puts trains on the network. One thread's own.
 @safe private struct TrainSender {
+  /// Milliseconds that a full socket buffer is waited for: the device's own queue holds senders back meanwhile.
+  private static let patience: Int32 = 100
+
   let wires: Wires
   // SAFETY: `Train.capacity` places, for as long as the thread runs.
   private let vectors: UnsafeMutablePointer<iovec>
@@ -105,11 +108,12 @@ struct OutboundThread: ~Copyable {
       unsafe vectors[index] = iovec(
         iov_base: UnsafeMutableRawPointer(mutating: datagram.baseAddress!), iov_len: datagram.count)
     }
-    let taken = unsafe wires.sockets.send(
-      UnsafeMutableBufferPointer(start: vectors, count: train.count), along: train.path
-    ).taken
-    guard taken < train.count else { return train.byteCount }
-    wires.plane.drop(.networkRefusedMessage, count: train.count - taken)
-    return (0..<taken).reduce(0) { unsafe $0 + train.datagram($1).count }
+    let sent = unsafe wires.sockets.send(
+      UnsafeMutableBufferPointer(start: vectors, count: train.count), along: train.path,
+      patience: TrainSender.patience)
+    if sent.sourceIsGone { train.peer?.forgetSource(of: train.path) }
+    guard sent.count < train.count else { return train.byteCount }
+    wires.plane.drop(.networkRefusedMessage, count: train.count - sent.count)
+    return (0..<sent.count).reduce(0) { unsafe $0 + train.datagram($1).count }
   }
 }

@@ -56,13 +56,13 @@ final class Wires: Sendable {
     return opened
   }
 
-  /// Sends one message; returns whether the network took it.
-  func send(_ message: ControlMessage, along path: PackedPath) -> Bool {
+  /// Sends one message.
+  func send(_ message: ControlMessage, along path: PackedPath) -> UDPSockets.Sent {
     unsafe message.withUnsafeBytes { bytes in
       var vector = unsafe iovec(
         iov_base: UnsafeMutableRawPointer(mutating: bytes.baseAddress!), iov_len: bytes.count)
       return unsafe withUnsafeMutablePointer(to: &vector) {
-        unsafe sockets.send(UnsafeMutableBufferPointer(start: $0, count: 1), along: path).taken == 1
+        unsafe sockets.send(UnsafeMutableBufferPointer(start: $0, count: 1), along: path)
       }
     }
   }

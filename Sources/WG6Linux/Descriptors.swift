@@ -153,7 +153,9 @@ public struct RemovalWatch: ~Copyable, Sendable {
     guard raw >= 0 else { throw Errno(rawValue: errno) }
     let owned = OwnedDescriptor(raw)
     // A socket's link count falls (IN_ATTRIB) before the last reference, ours, lets it go (IN_DELETE_SELF).
-    guard unsafe inotify_add_watch(raw, path, UInt32(IN_ATTRIB | IN_DELETE_SELF)) >= 0 else { throw Errno(rawValue: errno) }
+    guard unsafe inotify_add_watch(raw, path, UInt32(IN_ATTRIB | IN_DELETE_SELF)) >= 0 else {
+      throw Errno(rawValue: errno)
+    }
     descriptor = owned
   }
 

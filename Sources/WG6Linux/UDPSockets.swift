@@ -61,27 +61,44 @@ public struct UDPSockets: ~Copyable, Sendable {
     _ = linux_set_mark(v6.rawValue, mark)
   }
 
-  /// Sends `datagrams` along `path`; returns how many the network took, and what it said to the next one.
+  /// What became of a send.
+  public struct Sent: Sendable {
+    /// Datagrams that the network took; the others are lost.
+    public var count = 0
+    /// Whether they left from another local address than the path names, because that one has gone.
+    public var sourceIsGone = false
+  }
+
+  /// Sends `datagrams` along `path`.
   ///
-  /// Where the local address that `path` names has gone, they go out from whichever the kernel chooses.
+  /// - Parameter patience: how many milliseconds to wait, each time, for room in the socket's buffer.
   public borrowing func send(
-    _ datagrams: UnsafeMutableBufferPointer<iovec>, along path: PackedPath
-  ) -> (taken: Int, error: Errno?) {
+    _ datagrams: UnsafeMutableBufferPointer<iovec>, along path: PackedPath, patience: Int32 = 0
+  ) -> Sent {
     let number = descriptor(isIPv6: path.isIPv6)
     var address = linux_path(path)
-    var taken = 0
-    while taken < datagrams.count {
+    var sent = Sent()
+    while sent.count < datagrams.count {
       let count = unsafe linux_send(
-        number, path.isIPv6 ? 1 : 0, &address, datagrams.baseAddress! + taken, Int32(datagrams.count - taken))
-      if count > 0 {
-        taken += Int(count)
-      } else if address.has_local != 0, [-EINVAL, -EADDRNOTAVAIL, -ENODEV, -ENETUNREACH].contains(count) {
+        number, path.isIPv6 ? 1 : 0, &address, datagrams.baseAddress! + sent.count,
+        Int32(datagrams.count - sent.count))
+      switch count {
+      case 1...:
+        sent.count += Int(count)
+      case -EINTR:
+        continue
+      case -EAGAIN where patience > 0:
+        var room = pollfd(fd: number, events: Int16(POLLOUT), revents: 0)
+        guard unsafe poll(&room, 1, patience) > 0 else { return sent }
+      case -EINVAL where address.has_local != 0, -EADDRNOTAVAIL where address.has_local != 0:
+        // The kernel's answer to a source that is none of this machine's addresses.
         address.has_local = 0
-      } else {
-        return (taken, Errno(rawValue: -count))
+        sent.sourceIsGone = true
+      default:
+        return sent
       }
     }
-    return (taken, nil)
+    return sent
   }
 
   // MARK: Private

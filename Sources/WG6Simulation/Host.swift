@@ -10,6 +10,10 @@ public final class Host {
   public var endpoint: Endpoint
   /// Packets that came out of the tunnel.
   public private(set) var received: [[UInt8]] = []
+  /// What a program here answers to a packet: at once, before the control path has had a turn.
+  public var reply: (([UInt8]) -> [UInt8]?)?
+  /// How often a data thread had something to tell the control path.
+  public private(set) var controlTurns = 0
   public private(set) var reports: [Device.Report] = []
 
   private unowned let world: World
@@ -59,6 +63,11 @@ public final class Host {
 
   /// A program here sends an IP packet.
   public func send(_ packet: [UInt8]) {
+    push(packet)
+    settle()
+  }
+
+  private func push(_ packet: [UInt8]) {
     outbound.pass()
     unsafe packet.withUnsafeBytes { bytes in
       unsafe outbound.room.baseAddress!.copyMemory(from: bytes.baseAddress!, byteCount: bytes.count)
@@ -66,7 +75,6 @@ public final class Host {
     outbound.push(length: packet.count, now: world.now.monotonic) { transmit($0) }
     outbound.flush(now: world.now.monotonic) { transmit($0) }
     outbound.leave()
-    settle()
   }
 
   /// Lets timers fire.
@@ -82,7 +90,9 @@ public final class Host {
     unsafe bytes.withUnsafeMutableBytes { bytes in
       switch unsafe inbound.open(bytes, from: path, now: world.now.monotonic) {
       case .packet(let offset, let length):
-        received.append(unsafe Array(bytes[offset..<offset + length]))
+        let packet = unsafe Array(bytes[offset..<offset + length])
+        received.append(packet)
+        if let answer = reply?(packet) { push(answer) }
       case .control:
         unsafe device.handle(ControlMessage(UnsafeRawBufferPointer(bytes))!, from: path, now: world.now)
       case .nothing: break
@@ -95,6 +105,7 @@ public final class Host {
   /// Does what there is to do until nothing is left.
   private func settle() {
     repeat {
+      if outbound.wantsControl || inbound.wantsControl { controlTurns += 1 }
       outbound.wantsControl = false
       inbound.wantsControl = false
       device.handleEvents(now: world.now)

@@ -51,7 +51,8 @@ struct WG6: ParsableCommand {
     let arguments = Array(CommandLine.arguments.dropFirst())
     refuseUnknownSubcommand(arguments.first)
     do {
-      var command = try parseAsRoot(arguments)
+      // `wg -v` tells the version; elsewhere -v asks for steps.
+      var command = try parseAsRoot(arguments == ["-v"] ? ["version"] : arguments)
       try command.run()
     } catch {
       // Misuse of what `wg` has is told as `wg` tells it.

@@ -13,7 +13,8 @@ public enum Vectors {
   }()
 
   /// Why vector tests are skipped where they are.
-  public static let absence: String = "no published vectors: set WG6_VECTORS to their folder (the RFCs' own values still run)"
+  public static let absence: String =
+    "no published vectors: set WG6_VECTORS to their folder (the RFCs' own values still run)"
 
   public static var present: Bool {
     if folder == nil { print("SKIPPED: \(absence)") }
@@ -21,7 +22,9 @@ public enum Vectors {
   }
 
   public static func load<Value: Decodable>(_ name: String, as type: Value.Type) throws -> Value {
-    try JSONDecoder().decode(type, from: Data(contentsOf: folder!.appending(path: name)))
+    let decoder = JSONDecoder()
+    decoder.keyDecodingStrategy = .convertFromSnakeCase
+    return try decoder.decode(type, from: Data(contentsOf: folder!.appending(path: name)))
   }
 }
 

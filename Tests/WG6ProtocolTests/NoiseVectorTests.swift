@@ -12,16 +12,16 @@ struct `Noise IKpsk2 vectors` {
   }
 
   struct Vector: Decodable {
-    let protocol_name: String
-    let init_prologue: String
-    let init_static: String
-    let init_ephemeral: String
-    let init_psks: [String]?
-    let init_remote_static: String
-    let resp_static: String
-    let resp_ephemeral: String
-    let resp_psks: [String]?
-    let handshake_hash: String?
+    let protocolName: String
+    let initPrologue: String
+    let initStatic: String
+    let initEphemeral: String
+    let initPsks: [String]?
+    let initRemoteStatic: String
+    let respStatic: String
+    let respEphemeral: String
+    let respPsks: [String]?
+    let handshakeHash: String?
     let messages: [Message]
   }
 
@@ -32,17 +32,17 @@ struct `Noise IKpsk2 vectors` {
 
   @Test func `both ends write and read every message as published`() throws {
     let vectors = try Vectors.load("noise-ik.json", as: File.self).vectors
-      .filter { $0.protocol_name == "Noise_IKpsk2_25519_ChaChaPoly_BLAKE2s" }
+      .filter { $0.protocolName == "Noise_IKpsk2_25519_ChaChaPoly_BLAKE2s" }
     #expect(vectors.count >= 1)
     for vector in vectors { try check(vector) }
     print("ran \(vectors.count) IKpsk2 vectors")
   }
 
   private func check(_ vector: Vector) throws {
-    let prologue = bytes(hex: vector.init_prologue)
-    let presharedKey = bytes(hex: try #require(vector.init_psks?.first))
-    let initiatorStatic = PrivateKey(hex: vector.init_static), responderStatic = PrivateKey(hex: vector.resp_static)
-    let responderPublic = PublicKey(hex: vector.init_remote_static)
+    let prologue = bytes(hex: vector.initPrologue)
+    let presharedKey = bytes(hex: try #require(vector.initPsks?.first))
+    let initiatorStatic = PrivateKey(hex: vector.initStatic), responderStatic = PrivateKey(hex: vector.respStatic)
+    let responderPublic = PublicKey(hex: vector.initRemoteStatic)
     #expect(responderStatic.publicKey == responderPublic)
     let start = NoiseIK.start(responder: responderPublic, prologue: prologue.span.bytes)
 
@@ -53,7 +53,7 @@ struct `Noise IKpsk2 vectors` {
       initiator = NoiseIK.Initiator(
         from: start, staticKey: initiatorStatic, staticPublicKey: initiatorStatic.publicKey,
         staticStatic: X25519.sharedSecret(initiatorStatic.secret, responderPublic)!, responder: responderPublic,
-        ephemeral: Secret(copying: bytes(hex: vector.init_ephemeral).span.bytes), payload: firstPayload.span.bytes,
+        ephemeral: Secret(copying: bytes(hex: vector.initEphemeral).span.bytes), payload: firstPayload.span.bytes,
         writing: out)
     }
     #expect(hex(firstMessage) == first.ciphertext)
@@ -74,7 +74,7 @@ struct `Noise IKpsk2 vectors` {
     var responderKeys: NoiseIK.TransportKeys?
     let secondMessage = written(NoiseIK.responseOverhead + secondPayload.count) { out in
       responderKeys = responder.take()?.respond(
-        ephemeral: Secret(copying: bytes(hex: vector.resp_ephemeral).span.bytes),
+        ephemeral: Secret(copying: bytes(hex: vector.respEphemeral).span.bytes),
         presharedKey: presharedKey.span.bytes, payload: secondPayload.span.bytes, writing: out)
     }
     #expect(hex(secondMessage) == second.ciphertext)
@@ -85,7 +85,7 @@ struct `Noise IKpsk2 vectors` {
     }
     #expect(readSecond == secondPayload)
     let hashes = [responderKeys?.handshakeHash, initiatorKeys?.handshakeHash].map { $0.map { hex($0) } }
-    if let expected = vector.handshake_hash { #expect(hashes == [expected, expected]) }
+    if let expected = vector.handshakeHash { #expect(hashes == [expected, expected]) }
 
     let initiatorEnd = initiatorKeys.take()!, responderEnd = responderKeys.take()!
     // Transport messages, in turn from each end.

@@ -158,6 +158,29 @@ import WG6Simulation
     #expect(initiations.count == 3)
   }
 
+  @Test func `a responder that is quicker to answer than its control path does not initiate`() {
+    let pair = Pair(seed: 15)
+    pair.bob.reply = { _ in pair.toAlice(1) }
+    pair.alice.send(pair.toBob())
+    pair.world.run(for: Limits.second)
+    #expect(pair.alice.received == [pair.toAlice(1)])
+    #expect(types(pair.world) == [1, 2, 4, 4])
+  }
+
+  @Test func `steady traffic leaves the control path alone`() {
+    let pair = Pair(seed: 16)
+    pair.bob.reply = { _ in pair.toAlice(1) }
+    pair.alice.send(pair.toBob())
+    pair.world.run(for: Limits.second)
+    let before = (pair.alice.controlTurns, pair.bob.controlTurns)
+    for _ in 0..<200 {
+      pair.alice.send(pair.toBob())
+      pair.world.run(for: 25 * Limits.millisecond)
+    }
+    #expect(pair.alice.received.count == 201)
+    #expect((pair.alice.controlTurns, pair.bob.controlTurns) == before)
+  }
+
   @Test func `a changed private key is followed by a handshake at once`() {
     let pair = Pair(seed: 13)
     pair.alice.send(pair.toBob(1))

@@ -21,7 +21,8 @@ import Synchronization
 
     /// The peer that `address` belongs to.
     func peer(for address: AddressBits, isIPv6: Bool) -> PeerReference? {
-      var next = unsafe UnsafeMutablePointer<TrieNode>(bitPattern: isIPv6 ? v6.load(ordering: .acquiring) : v4.load(ordering: .acquiring))
+      var next = unsafe UnsafeMutablePointer<TrieNode>(
+        bitPattern: isIPv6 ? v6.load(ordering: .acquiring) : v4.load(ordering: .acquiring))
       var best: PeerReference?
       while let node = unsafe next {
         let length = unsafe Int(node.pointee.length)
@@ -64,7 +65,9 @@ import Synchronization
     var next = unsafe prefix.address.isIPv6 ? v6 : v4
     while let node = unsafe next, unsafe Int(node.pointee.length) <= prefix.length {
       guard unsafe node.pointee.bits.commonPrefixLength(with: bits) >= Int(node.pointee.length) else { return nil }
-      if unsafe Int(node.pointee.length) == prefix.length { return unsafe node.pointee.peer.map { unsafe ($0, node.pointee.stamp) } }
+      if unsafe Int(node.pointee.length) == prefix.length {
+        return unsafe node.pointee.peer.map { unsafe ($0, node.pointee.stamp) }
+      }
       unsafe next = bits.bit(at: Int(node.pointee.length)) ? node.pointee.right : node.pointee.left
     }
     return nil
@@ -82,7 +85,7 @@ import Synchronization
   }
 
   mutating func reclaim(_ replaced: Replaced) {
-    for unsafe node in unsafe replaced.nodes { unsafe pool.free(node) }
+    unsafe replaced.nodes.forEach { unsafe pool.free($0) }
   }
 
   /// Nodes that the current snapshot no longer holds.
@@ -116,7 +119,11 @@ import Synchronization
     }
     // The new prefix stands above the root, or both part below a fork.
     let above = unsafe common == length ? leaf(bits, length, peer) : leaf(bits.masked(to: common), common, nil)
-    if unsafe root.pointee.bits.bit(at: common) { unsafe above.pointee.right = root } else { unsafe above.pointee.left = root }
+    if unsafe root.pointee.bits.bit(at: common) {
+      unsafe above.pointee.right = root
+    } else {
+      unsafe above.pointee.left = root
+    }
     if common < length {
       let below = unsafe leaf(bits, length, peer)
       if bits.bit(at: common) { unsafe above.pointee.right = below } else { unsafe above.pointee.left = below }
@@ -138,7 +145,9 @@ import Synchronization
       unsafe node.pointee.left = remove(from: node.pointee.left, bits, length)
     }
     // A fork needs two ways to go.
-    guard unsafe node.pointee.peer == nil, unsafe node.pointee.left == nil || node.pointee.right == nil else { return unsafe node }
+    guard unsafe node.pointee.peer == nil, unsafe node.pointee.left == nil || node.pointee.right == nil else {
+      return unsafe node
+    }
     let only = unsafe node.pointee.left ?? node.pointee.right
     unsafe discard(node)
     return unsafe only
@@ -191,7 +200,7 @@ import Synchronization
   private(set) var used = 0
 
   deinit {
-    for unsafe slab in unsafe slabs { unsafe slab.deallocate() }
+    unsafe slabs.forEach { unsafe $0.deallocate() }
   }
 
   mutating func allocate() -> UnsafeMutablePointer<TrieNode> {

@@ -56,12 +56,16 @@ public struct Inbound: ~Copyable {
   private mutating func openData(
     _ message: UnsafeMutableRawPointer, _ count: Int, from path: PackedPath, now: Nanoseconds
   ) -> Verdict {
-    let index = unsafe UInt32(littleEndian: message.loadUnaligned(fromByteOffset: DataMessage.receiver, as: UInt32.self))
-    let counter = unsafe UInt64(littleEndian: message.loadUnaligned(fromByteOffset: DataMessage.counter, as: UInt64.self))
+    let index = unsafe UInt32(
+      littleEndian: message.loadUnaligned(fromByteOffset: DataMessage.receiver, as: UInt32.self))
+    let counter = unsafe UInt64(
+      littleEndian: message.loadUnaligned(fromByteOffset: DataMessage.counter, as: UInt64.self))
     guard let reference = plane.indices.keypair(for: index) else { return dropped(.unknownReceiver) }
     let keypair = unsafe reference.pointer
     let peer = unsafe keypair.pointee.peer
-    guard unsafe keypair.pointee.isAlive(at: now), counter < Limits.rejectAfterMessages else { return dropped(.expiredKey) }
+    guard unsafe keypair.pointee.isAlive(at: now), counter < Limits.rejectAfterMessages else {
+      return dropped(.expiredKey)
+    }
 
     let packet = unsafe message + DataMessage.header
     let length = count - DataMessage.overhead

@@ -98,4 +98,9 @@ import WG6Crypto
 
   func canSend(at now: Nanoseconds) -> Bool { unsafe pointer.pointee.canSend(at: now) }
   func isDueWhenSending(at now: Nanoseconds) -> Bool { unsafe pointer.pointee.isDueWhenSending(at: now) }
+
+  /// Whether sending or receiving under it is a reason to start a new handshake.
+  func isDue(at now: Nanoseconds) -> Bool {
+    unsafe pointer.pointee.isDueWhenSending(at: now) || pointer.pointee.isDueWhenReceiving(at: now)
+  }
 }

@@ -80,13 +80,19 @@ struct PeerEvent: OptionSet {
         .map { unsafe KeypairReference(pointer: $0) }
     }
     nonmutating set {
-      unsafe pointer.pointee.sending.store(newValue.map { unsafe UInt(bitPattern: $0.pointer) } ?? 0, ordering: .releasing)
+      unsafe pointer.pointee.sending.store(
+        newValue.map { unsafe UInt(bitPattern: $0.pointer) } ?? 0, ordering: .releasing)
     }
   }
 
   public var path: PackedPath {
     get { unsafe pointer.pointee.path.load() }
     nonmutating set { unsafe pointer.pointee.path.store(newValue) }
+  }
+
+  /// The local address that `path` names has gone: it shall not stick, unless the peer has moved meanwhile.
+  public func forgetSource(of path: PackedPath) {
+    if unsafe pointer.pointee.path.load() == path { _ = unsafe pointer.pointee.path.tryStore(path.withoutSource) }
   }
 
   var hasStagedPackets: Bool { unsafe pointer.pointee.stagedCount.load(ordering: .acquiring) > 0 }

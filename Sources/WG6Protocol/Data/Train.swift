@@ -17,7 +17,7 @@ import WG6Crypto
   public private(set) var count = 0
 
   /// Whom it is for, and under which key; unset while it is empty.
-  fileprivate(set) var peer: PeerReference?
+  public fileprivate(set) var peer: PeerReference?
   fileprivate(set) var keypair: KeypairReference?
   /// Where it goes.
   public fileprivate(set) var path = PackedPath()

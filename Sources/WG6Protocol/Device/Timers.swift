@@ -6,7 +6,7 @@ extension Device {
   /// Called when a data thread has told something about `peer`.
   func handle(_ events: PeerEvent, of peer: Peer, now: Now) {
     if events.contains(.keyConfirmed) { confirm(peer, now: now) }
-    if events.contains(.handshakeWanted) { initiate(peer, isRetry: false, now: now) }
+    if events.contains(.handshakeWanted) { handshakeWanted(peer, now: now) }
     if events.contains(.unanswered), let since = unsafe peer.reference.pointer.pointee.unanswered.watch() {
       peer.timers[.newHandshake] = since + Limits.unansweredTimeout + jitter()
     }
@@ -17,6 +17,15 @@ extension Device {
       actions.append(.report(.endpointMoved(peer.publicKey, endpoint)))
     }
     restartPersistentKeepalive(peer, now: now)
+  }
+
+  /// Called when a data thread found no key to send under, or one that grows old. By now there may be a younger one.
+  private func handshakeWanted(_ peer: Peer, now: Now) {
+    if let keypair = peer.reference.sending, keypair.canSend(at: now.monotonic), !keypair.isDue(at: now.monotonic) {
+      if peer.reference.hasStagedPackets { actions.append(.wakeOutbound) }
+    } else {
+      initiate(peer, isRetry: false, now: now)
+    }
   }
 
   /// Called when `timer` has passed, and was stopped.

@@ -58,25 +58,25 @@ enum NoiseIK {
       var state = start.clone()
       var output = unsafe message
 
-      /* e */
+      // e
       let ephemeralPublic = X25519.publicKey(of: ephemeral)
       unsafe output.store(ephemeralPublic)
       unsafe state.mixHash(ephemeralPublic.bytes.span.bytes)
       unsafe state.mixKey(ephemeralPublic.bytes.span.bytes)
       unsafe output += FieldLength.publicKey
 
-      /* es */
+      // es
       guard let shared = X25519.sharedSecret(ephemeral, responder) else { return nil }
       state.mixKey(shared)
 
-      /* s */
+      // s
       unsafe state.encryptAndHash(staticPublicKey.bytes.span.bytes, into: output)
       unsafe output += FieldLength.publicKey + FieldLength.tag
 
-      /* ss */
+      // ss
       state.mixKey(staticStatic)
 
-      /* {payload} */
+      // {payload}
       unsafe state.encryptAndHash(payload, into: output)
 
       self.state = state
@@ -91,23 +91,23 @@ enum NoiseIK {
       guard message.byteCount >= responseOverhead else { return nil }
       var state = self.state.clone()
 
-      /* e */
+      // e
       let remoteEphemeral = PublicKey(at: 0, of: message)
       unsafe state.mixHash(remoteEphemeral.bytes.span.bytes)
       unsafe state.mixKey(remoteEphemeral.bytes.span.bytes)
 
-      /* ee */
+      // ee
       guard let ephemeralShared = X25519.sharedSecret(ephemeral, remoteEphemeral) else { return nil }
       state.mixKey(ephemeralShared)
 
-      /* se */
+      // se
       guard let staticShared = X25519.sharedSecret(staticKey.secret, remoteEphemeral) else { return nil }
       state.mixKey(staticShared)
 
-      /* psk */
+      // psk
       state.mixKeyAndHash(presharedKey)
 
-      /* {payload} */
+      // {payload}
       let sealed = message.extracting(FieldLength.publicKey..<message.byteCount)
       guard unsafe state.decryptAndHash(sealed, into: payload) else { return nil }
 
@@ -130,16 +130,16 @@ enum NoiseIK {
       guard message.byteCount >= initiationOverhead else { return nil }
       var state = start.clone()
 
-      /* e */
+      // e
       let remoteEphemeral = PublicKey(at: 0, of: message)
       unsafe state.mixHash(remoteEphemeral.bytes.span.bytes)
       unsafe state.mixKey(remoteEphemeral.bytes.span.bytes)
 
-      /* es */
+      // es
       guard let shared = X25519.sharedSecret(staticKey.secret, remoteEphemeral) else { return nil }
       state.mixKey(shared)
 
-      /* s */
+      // s
       var remoteStatic = InlineArray<32, UInt8>(repeating: 0)
       let sealed = message.extracting(
         FieldLength.publicKey..<FieldLength.publicKey * 2 + FieldLength.tag)
@@ -157,10 +157,10 @@ enum NoiseIK {
     consuming func read(
       _ message: RawSpan, staticStatic: borrowing Secret, payload: UnsafeMutableRawPointer
     ) -> Responder? {
-      /* ss */
+      // ss
       state.mixKey(staticStatic)
 
-      /* {payload} */
+      // {payload}
       let sealed = message.extracting(FieldLength.publicKey * 2 + FieldLength.tag..<message.byteCount)
       guard unsafe state.decryptAndHash(sealed, into: payload) else { return nil }
       return Responder(state: state, remoteEphemeral: remoteEphemeral, remoteStatic: remoteStatic)
@@ -183,24 +183,24 @@ enum NoiseIK {
     consuming func respond(
       ephemeral: borrowing Secret, presharedKey: RawSpan, payload: RawSpan, writing message: UnsafeMutableRawPointer
     ) -> TransportKeys? {
-      /* e */
+      // e
       let ephemeralPublic = X25519.publicKey(of: ephemeral)
       unsafe message.store(ephemeralPublic)
       unsafe state.mixHash(ephemeralPublic.bytes.span.bytes)
       unsafe state.mixKey(ephemeralPublic.bytes.span.bytes)
 
-      /* ee */
+      // ee
       guard let ephemeralShared = X25519.sharedSecret(ephemeral, remoteEphemeral) else { return nil }
       state.mixKey(ephemeralShared)
 
-      /* se */
+      // se
       guard let staticShared = X25519.sharedSecret(ephemeral, remoteStatic) else { return nil }
       state.mixKey(staticShared)
 
-      /* psk */
+      // psk
       state.mixKeyAndHash(presharedKey)
 
-      /* {payload} */
+      // {payload}
       unsafe state.encryptAndHash(payload, into: message + FieldLength.publicKey)
 
       let hash = state.hash

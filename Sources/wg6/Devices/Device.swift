@@ -10,9 +10,10 @@ struct Device {
   let interface: String
 
   /// What the daemon, or the way to it, answered instead.
-  struct Failure: Error {
+  struct Failure: Error, CustomStringConvertible {
     let errno: Int32
     var reason: String { systemText(errno) }
+    var description: String { "the daemon does not answer: \(reason)" }
   }
 
   /// What the device says of itself.

@@ -8,7 +8,7 @@ import WG6Protocol
 
 struct Show: ParsableCommand {
   static let configuration = CommandConfiguration(
-    abstract: "Shows what interfaces do (the default).",
+    abstract: "Shows what interfaces do.",
     discussion: """
       Without a field, for people; with one, for scripts, tabs between columns:
         wg6 show                          every interface

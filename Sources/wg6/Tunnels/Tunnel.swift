@@ -22,15 +22,19 @@ struct Tunnel {
 
   /// Starts `daemon` and sets the interface up. With `staying` the daemon is this process's child and is returned.
   func start(_ daemon: String, staying: Bool, _ signals: inout Signals) throws -> Child? {
+    var child: Child?
     do {
-      let child = try startDaemon(daemon, staying: staying, signals)
+      child = try startDaemon(daemon, staying: staying, signals)
       try configure(signals)
       return child
     } catch let error as StepFailure {
-      undo()
+      undo(child)
       throw failure("\(interface): \(error.reason)")
     } catch let error as NetlinkError {
-      undo()
+      undo(child)
+      throw failure("\(interface): \(error)")
+    } catch {
+      undo(child)
       throw failure("\(interface): \(error)")
     }
   }
@@ -153,8 +157,9 @@ struct Tunnel {
   }
 
   /// Back to how it was: no interface, no daemon, no socket.
-  private func undo() {
+  private func undo(_ child: Child?) {
     steps.tell("undoing")
+    child?.send(signal: SIGTERM)
     if let netlink = try? NetlinkSocket(), let link = try? netlink.link(named: interface) { try? netlink.delete(link) }
     try? Tunnel.awaitAbsence(of: interface)
   }

@@ -8,8 +8,10 @@ struct Up: ParsableCommand {
     discussion: """
       TUNNEL is a file called after its interface, as wgnet.conf or ./wgnet.conf, or a name in /etc/wireguard. It is read \
       as wg-quick reads it:
-        [Interface]  PrivateKey, ListenPort, FwMark, Address, MTU (1420), Table (auto, off or a number)
-        [Peer]       PublicKey (or @name), PresharedKey, AllowedIPs, Endpoint, PersistentKeepalive
+        [Interface]  PrivateKey, ListenPort, FwMark, Address, MTU (1420),
+                     Table (auto, off or a number)
+        [Peer]       PublicKey (or @name), PresharedKey, AllowedIPs,
+                     Endpoint, PersistentKeepalive
       DNS, PreUp, PostUp, PreDown, PostDown, SaveConfig and default routes with Table = auto are not supported yet; a \
       file that has them is refused.
 

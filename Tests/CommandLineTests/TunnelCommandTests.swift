@@ -1,0 +1,173 @@
+import Foundation
+import Testing
+
+@Suite(.serialized, .enabled(if: Programs.canCompareDevices, Programs.devicesAbsence))
+struct `Tunnels up and down` {
+  @Test func `up brings interface, addresses, routes and peers; down takes them all away`() throws {
+    let space = try Namespace(device: false)
+    let file = try configuration(space)
+    let up = try space.wg6(["up", "-v", file])
+    try space.require(up)
+    #expect(up.errors.contains("\(space.interface): address 10.9.0.1/24"))
+    let addresses = try space.ip("-o", "address", "show", "dev", space.interface).output
+    #expect(addresses.contains("inet 10.9.0.1/24") && addresses.contains("inet6 fd00:9::1/64"))
+    #expect(try space.ip("link", "show", space.interface).output.contains("mtu 1380"))
+    let routes = try space.ip("route").output + space.ip("-6", "route").output
+    #expect(
+      routes.contains("10.8.0.0/16 dev \(space.interface)") && routes.contains("fd00:8::/48 dev \(space.interface)"))
+    // Those lie in the addresses' own networks.
+    #expect(!routes.contains("10.9.0.2") && !routes.contains("fd00:9::2"))
+    #expect(try space.wg(["show", space.interface, "endpoints"]).output.hasSuffix("\t127.0.0.1:5555\n"))
+
+    let again = try space.wg6(["up", file])
+    #expect(again.status == 1 && again.errors == "\(space.interface) is up already\n")
+    try space.require(space.wg6(["down", file]))
+    #expect(!space.hasLink && !space.hasSocket)
+    let downAgain = try space.wg6(["down", space.interface])
+    #expect(downAgain.status == 1 && downAgain.errors == "\(space.interface) is not up\n")
+  }
+
+  @Test func `routes go into another table, or nowhere`() throws {
+    let space = try Namespace(device: false)
+    try space.require(space.wg6(["up", configuration(space, "Table = 1234", allowedIPs: "::/0, 10.8.0.0/16")]))
+    #expect(try space.ip("route", "show", "table", "1234").output.contains("10.8.0.0/16 dev \(space.interface)"))
+    #expect(try space.ip("-6", "route", "show", "table", "1234").output.contains("default dev \(space.interface)"))
+    try space.require(space.wg6(["down", space.interface]))
+    try space.require(space.wg6(["up", configuration(space, "Table = off")]))
+    #expect(!(try space.ip("route").output.contains("10.8.0.0/16")))
+    try space.require(space.wg6(["down", space.interface]))
+  }
+
+  @Test func `a daemon that was killed is no obstacle to the next up`() throws {
+    let space = try Namespace(device: false)
+    let file = try configuration(space)
+    try space.require(space.wg6(["up", file]))
+    try kill(space)
+    try waitUntil("the interface is gone") { !space.hasLink }
+    #expect(space.hasSocket)
+    #expect(try space.wg6(["show", "interfaces"]).output.contains(space.interface) == false)
+    try space.require(space.wg6(["up", file]))
+    try space.require(space.wg6(["down", file]))
+    #expect(!space.hasSocket)
+  }
+
+  @Test func `an interface deleted from outside leaves nothing`() throws {
+    let space = try Namespace(device: false)
+    let file = try configuration(space)
+    try space.require(space.wg6(["up", file]))
+    try space.require(space.ip("link", "delete", space.interface))
+    try waitUntil("the socket is gone") { !space.hasSocket }
+    try space.require(space.wg6(["up", file]))
+    try space.require(space.wg6(["down", file]))
+  }
+
+  @Test(arguments: [
+    "Address = 127.0.0.1/8, ::1/128", "Address = 10.9.0.1/24, 10.9.0.1/24", "DNS = 1.1.1.1", "MTU = 99999",
+    "Nonsense = 1",
+  ])
+  func `what cannot be done is said, and leaves nothing`(line: String) throws {
+    let space = try Namespace(device: false)
+    let up = try space.wg6(["up", configuration(space, line)])
+    #expect(up.status == 1)
+    #expect(up.errors.contains(line.prefix { $0 != " " }), "\(up.errors)")
+    #expect(!space.hasLink && !space.hasSocket)
+  }
+
+  @Test func `a port that is taken is said, and leaves nothing`() throws {
+    let (space, port) = (try Namespace(device: false), 51999)
+    let blocker = try Running(
+      Programs.ip!,
+      [
+        "netns", "exec", space.name, "/usr/bin/env", "python3", "-c",
+        "import socket,time\ns=socket.socket(socket.AF_INET6,socket.SOCK_DGRAM); s.bind(('::',\(port)))\ntime.sleep(60)",
+      ])
+    defer {
+      blocker.send(SIGTERM)
+      _ = blocker.wait()
+    }
+    try waitUntil("the port is taken") {
+      try space.inside("/bin/cat", ["/proc/net/udp6"]).output.contains(String(format: ":%04X", port))
+    }
+    let up = try space.wg6(["up", configuration(space, "ListenPort = \(port)")])
+    #expect(up.status == 1)
+    #expect(up.errors.contains("in use"), "\(up.errors)")
+    #expect(!space.hasLink && !space.hasSocket)
+  }
+
+  @Test func `no daemon, a false one, no file, a wrong name: each is said`() throws {
+    let space = try Namespace(device: false)
+    let file = try configuration(space)
+    #expect(
+      try space.wg6(["up", file], environment: ["WG6D": "/nonexistent"]).errors
+        == "WG6D=/nonexistent: no such program\n")
+    #expect(
+      try space.wg6(["up", file], environment: ["WG6D": "/bin/false"]).errors
+        == "\(space.interface): /bin/false did not start\n")
+    let misnamed = [try space.file("a-name-that-is-too-long.conf", ""), try space.file("x.txt", "")]
+    for name in ["/nonexistent/x.conf", "no-such-tunnel"] + misnamed {
+      let up = try space.wg6(["up", name])
+      #expect(up.status == 1 && up.errors.contains(name), "\(up.errors)")
+    }
+    for name in ["lo", "/nonexistent/lo.conf"] {
+      #expect(try space.wg6(["down", name]).errors == "lo is not a WireGuard interface: no daemon answers for it\n")
+    }
+    #expect(!space.hasLink && !space.hasSocket)
+  }
+
+  @Test func `a file that everybody can read gets wg-quick's warning`() throws {
+    let space = try Namespace(device: false)
+    let file = try configuration(space)
+    try FileManager.default.setAttributes([.posixPermissions: 0o644], ofItemAtPath: file)
+    try FileManager.default.setAttributes([.posixPermissions: 0o755], ofItemAtPath: space.directory.path)
+    let up = try space.wg6(["up", file])
+    try space.require(up)
+    #expect(up.errors.contains("Warning: `\(file)' is world accessible\n"))
+    try space.require(space.wg6(["down", file]))
+  }
+
+  @Test(arguments: [SIGTERM, SIGINT]) func `in the foreground it stays until it is told to go`(signal: Int32) throws {
+    let space = try Namespace(device: false)
+    let process = try Running(
+      Programs.ip!, ["netns", "exec", space.name, Programs.wg6, "up", "--foreground", configuration(space)],
+      environment: ["WG6D": Programs.daemon!])
+    try waitUntil("the tunnel is up") { try space.ip("route").output.contains("10.8.0.0/16") }
+    process.send(signal)
+    #expect(process.wait() == 0)
+    #expect(!space.hasLink && !space.hasSocket)
+  }
+
+  private func configuration(
+    _ space: Namespace, _ line: String = "MTU = 1380",
+    allowedIPs: String = "10.9.0.2, 10.8.0.0/16, fd00:9::2/128, fd00:8::/48"
+  )
+    throws -> String
+  {
+    try space.file(
+      "\(space.interface).conf",
+      """
+      [Interface]
+      PrivateKey = \(try keyPair().private)
+      \(line.hasPrefix("Address") ? "" : "Address = 10.9.0.1/24, fd00:9::1/64")
+      \(line)
+      [Peer]
+      PublicKey = \(try keyPair().public)
+      AllowedIPs = \(allowedIPs)
+      Endpoint = 127.0.0.1:5555
+      """)
+  }
+
+  /// `kill -9` of the daemon that has our interface's name for its argument.
+  private func kill(_ space: Namespace) throws {
+    for entry in try FileManager.default.contentsOfDirectory(atPath: "/proc") {
+      guard let process = Int32(entry), let line = FileManager.default.contents(atPath: "/proc/\(entry)/cmdline") else {
+        continue
+      }
+      let words = line.split(separator: 0).map { String(decoding: $0, as: UTF8.self) }
+      if words.last == space.interface,
+        words.first?.hasSuffix(URL(fileURLWithPath: Programs.daemon!).lastPathComponent) == true
+      {
+        Foundation.kill(process, SIGKILL)
+      }
+    }
+  }
+}
