@@ -74,12 +74,17 @@ let package = Package(
     .testTarget(
       name: "WG6ProtocolTests",
       dependencies: ["WG6Protocol", "WG6Crypto", "WG6Simulation", "TestVectors"], swiftSettings: testing),
+<<<<<<< HEAD
+=======
+    .target(name: "BrokenFiles", dependencies: ["WG6Config"], path: "Tests/BrokenFiles", swiftSettings: testing),
+>>>>>>> main
     .testTarget(
-      name: "WG6ConfigTests", dependencies: ["WG6Config", "WG6Protocol", "WG6Crypto"], swiftSettings: testing),
+      name: "WG6ConfigTests", dependencies: ["WG6Config", "WG6Protocol", "WG6Crypto", "BrokenFiles"],
+      swiftSettings: testing),
     .testTarget(
       name: "WG6EngineTests",
       dependencies: ["WG6Engine", "WG6Protocol", "WG6Linux", "WG6Crypto"], swiftSettings: testing),
-    .testTarget(name: "CommandLineTests", dependencies: ["wg6", "wg6d"], swiftSettings: testing),
+    .testTarget(name: "CommandLineTests", dependencies: ["wg6", "wg6d", "BrokenFiles"], swiftSettings: testing),
     .testTarget(name: "ScenarioTests", dependencies: ["WG6Harness"], swiftSettings: testing),
   ]
 )

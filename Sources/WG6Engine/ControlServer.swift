@@ -44,10 +44,13 @@ final class ControlServer {
     let listener = OwnedDescriptor(raw)
     if ControlSocket.isAlive(interface) { throw .addressInUse }
     ControlSocket.removeStale(interface)
+    // Bound under another name and moved into place once it listens: a socket that does not listen looks like a dead
+    // daemon's, and clients remove those.
+    let unfinished = "\(path).\(getpid())"
     var address = sockaddr_un()
     address.sun_family = sa_family_t(AF_UNIX)
-    guard path.utf8.count < MemoryLayout.size(ofValue: address.sun_path) else { throw .fileNameTooLong }
-    unsafe withUnsafeMutableBytes(of: &address.sun_path) { unsafe $0.copyBytes(from: path.utf8) }
+    guard unfinished.utf8.count < MemoryLayout.size(ofValue: address.sun_path) else { throw .fileNameTooLong }
+    unsafe withUnsafeMutableBytes(of: &address.sun_path) { unsafe $0.copyBytes(from: unfinished.utf8) }
     // Only the owner may ever open it, not even for a moment another.
     let mask = umask(0o077)
     let result = unsafe withUnsafePointer(to: &address) { pointer in
@@ -58,7 +61,11 @@ final class ControlServer {
     let bindError = errno
     umask(mask)
     guard result == 0 else { throw Errno(rawValue: bindError) }
-    guard listen(raw, 64) == 0 else { throw Errno(rawValue: errno) }
+    guard listen(raw, 64) == 0, unsafe rename(unfinished, path) == 0 else {
+      let error = Errno(rawValue: errno)
+      unsafe unlink(unfinished)
+      throw error
+    }
     self.listener = listener
     self.path = path
   }

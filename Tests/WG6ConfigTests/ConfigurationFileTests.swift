@@ -1,3 +1,4 @@
+import BrokenFiles
 import Testing
 import WG6Crypto
 import WG6Protocol
