@@ -74,10 +74,7 @@ let package = Package(
     .testTarget(
       name: "WG6ProtocolTests",
       dependencies: ["WG6Protocol", "WG6Crypto", "WG6Simulation", "TestVectors"], swiftSettings: testing),
-<<<<<<< HEAD
-=======
     .target(name: "BrokenFiles", dependencies: ["WG6Config"], path: "Tests/BrokenFiles", swiftSettings: testing),
->>>>>>> main
     .testTarget(
       name: "WG6ConfigTests", dependencies: ["WG6Config", "WG6Protocol", "WG6Crypto", "BrokenFiles"],
       swiftSettings: testing),
