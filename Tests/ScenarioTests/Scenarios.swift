@@ -53,6 +53,9 @@ struct Scenarios {
   @Test("Broken requests on the control socket are refused and change nothing", .needs("control-abuse"))
   func controlAbuse() throws { try play("control-abuse") }
 
+  @Test("A path that loses, doubles and reorders is survived, and nothing arrives twice", .needs("bad-weather"))
+  func badWeather() throws { try play("bad-weather") }
+
   @Test("Ten thousand pings cost no call of malloc per packet", .needs("allocations"))
   func allocations() throws { try play("allocations") }
 

@@ -25,7 +25,7 @@ public struct Scenario: Sendable {
   public static let all: [Scenario] = [
     .demo, .interop, .roaming, .natKeepalive, .natRemap, .daemonStarts, .daemonEnds, .upAndDown, .stickySource,
     .oneFamily,
-    .firewallMark, .portChange, .allowedIPsFilter, .wgQuick, .wireAbuse, .controlAbuse, .allocations,
+    .firewallMark, .portChange, .allowedIPsFilter, .wgQuick, .wireAbuse, .controlAbuse, .badWeather, .allocations,
   ]
 
   /// The scenario of that name.

@@ -58,4 +58,22 @@ final class Tunnel {
   func answers(from host: Host, _ target: String, _ options: String...) throws -> Bool {
     try host.attempt(["ping", "-q", "-n", "-c", "1", "-W", "2"] + options + [target], within: 10).succeeded
   }
+
+  /// The same over a relay on a host between the two, which the client takes for the server.
+  static func relayed(
+    in lab: Lab, weather: Relay.Weather = Relay.Weather(), random: SeededGenerator = SeededGenerator(seed: 1)
+  ) throws -> (tunnel: Tunnel, middle: Host, relay: Relay) {
+    let address = "198.51.100.3"
+    let tunnel = try Tunnel(in: lab, endpoint: "\(address):4000", cabled: false)
+    let middle = try lab.host("middle")
+    try lab.plug(
+      [
+        tunnel.client.port("wan", clientOuter.v4 + "/24"), middle.port("wan", address + "/24"),
+        tunnel.server.port("wan", serverOuter.v4 + "/24"),
+      ], into: "switch")
+    try middle.reach(serverOuter.v4)
+    let server = try SocketAddress(serverOuter.v4, port)
+    let relay = try Relay(on: middle, address: address, port: 4000, server: server, weather: weather, random: random)
+    return (tunnel, middle, relay)
+  }
 }

@@ -7,16 +7,8 @@ extension Scenario {
   ) { lab in
     var random = SeededGenerator.chosen()
     lab.say("seed \(random.seed) (WG6_SEED repeats it)")
-    let tunnel = try Tunnel(in: lab, endpoint: "198.51.100.3:4000", cabled: false)
-    let middle = try lab.host("middle")
-    try lab.plug(
-      [
-        tunnel.client.port("wan", Tunnel.clientOuter.v4 + "/24"), middle.port("wan", "198.51.100.3/24"),
-        tunnel.server.port("wan", Tunnel.serverOuter.v4 + "/24"),
-      ], into: "switch")
-    try middle.reach(Tunnel.serverOuter.v4)
+    let (tunnel, middle, relay) = try Tunnel.relayed(in: lab)
     let server = try SocketAddress(Tunnel.serverOuter.v4, Tunnel.port)
-    let relay = try Relay(on: middle, address: "198.51.100.3", port: 4000, server: server)
     defer { relay.stop() }
     try tunnel.establish()
 
@@ -92,60 +84,6 @@ private enum Mistreatment: String, CaseIterable {
         noise.replaceSubrange(0..<4, with: [UInt8.random(in: 1...4, using: &random), 0, 0, 0])
       }
       return noise
-    }
-  }
-}
-
-/// Numbered datagrams inside the tunnel, counted where they arrive.
-private final class Delivery {
-  private let client: DatagramSocket
-  private let server: DatagramSocket
-  private let toClient: SocketAddress
-  private let toServer: SocketAddress
-  private var next: UInt64 = 0
-  private var arrivals: [UInt64: Int] = [:]
-
-  init(_ tunnel: Tunnel) throws {
-    client = try DatagramSocket(on: tunnel.client, address: Tunnel.clientInner.v4, port: 7000)
-    server = try DatagramSocket(on: tunnel.server, address: Tunnel.serverInner.v4, port: 7000)
-    toClient = try SocketAddress(Tunnel.clientInner.v4, 7000)
-    toServer = try SocketAddress(Tunnel.serverInner.v4, 7000)
-  }
-
-  /// How many datagrams arrived more than once.
-  var duplicates: Int {
-    drain(patience: 0.2)
-    return arrivals.values.reduce(0) { $0 + $1 - 1 }
-  }
-
-  /// Sends `count` datagrams each way, each after the one before has arrived.
-  func exchange(count: Int) throws {
-    for _ in 0..<count {
-      try pass(from: client, to: toServer)
-      try pass(from: server, to: toClient)
-    }
-  }
-
-  /// A datagram may drown in a flood. The next attempt has the next number, so that twice the same is always a fault.
-  private func pass(from sender: DatagramSocket, to target: SocketAddress) throws {
-    try waitUntil("a datagram arrives", within: 20, every: 0) {
-      next += 1
-      sender.send((0..<8).map { UInt8(truncatingIfNeeded: next >> (8 * $0)) }, to: target)
-      let end = Clock.seconds + 0.5
-      while arrivals[next] == nil, Clock.seconds < end { drain(patience: 0.005) }
-      return arrivals[next] != nil
-    }
-  }
-
-  /// Takes in what has arrived, waiting up to `patience` for the first datagram.
-  private func drain(patience: Double) {
-    var questions = [server, client].map { pollfd(fd: $0.descriptor, events: Int16(POLLIN), revents: 0) }
-    guard poll(&questions, 2, Int32(patience * 1000)) > 0 else { return }
-    for socket in [server, client] {
-      while let (bytes, _) = socket.receive(within: 0) {
-        guard bytes.count == 8 else { continue }
-        arrivals[bytes.reversed().reduce(0) { $0 << 8 | UInt64($1) }, default: 0] += 1
-      }
     }
   }
 }

@@ -13,7 +13,17 @@ final class Relay: Sendable {
     let bytes: [UInt8]
   }
 
+  /// What happens on the way: with these probabilities a datagram is lost, doubled, or overtaken by the next one.
+  struct Weather: Sendable {
+    var loss = 0.0
+    var doubling = 0.0
+    var reordering = 0.0
+  }
+
   private struct State {
+    let weather: Weather
+    var random: SeededGenerator
+    var held: [Direction: [UInt8]] = [:]
     var client: SocketAddress?
     var recorded: [Recorded] = []
     var stops = false
@@ -22,11 +32,15 @@ final class Relay: Sendable {
   private let front: DatagramSocket
   private let back: DatagramSocket
   private let server: SocketAddress
-  private let state = Mutex(State())
+  private let state: Mutex<State>
   private let ended = DispatchSemaphore(value: 0)
 
   /// Listens on `host` for the client at `front` and speaks to `server` from another port.
-  init(on host: Host, address: String, port: Int, server: SocketAddress) throws {
+  init(
+    on host: Host, address: String, port: Int, server: SocketAddress, weather: Weather = Weather(),
+    random: SeededGenerator = SeededGenerator(seed: 1)
+  ) throws {
+    state = Mutex(State(weather: weather, random: random))
     front = try DatagramSocket(on: host, address: address, port: port)
     back = try DatagramSocket(on: host, address: address, port: port + 1)
     self.server = server
@@ -59,14 +73,32 @@ final class Relay: Sendable {
       guard poll(&questions, 2, 100) > 0 else { continue }
       while let (bytes, sender) = front.receive(within: 0) {
         record(bytes, .toServer) { $0.client = sender }
-        back.send(bytes, to: server)
+        for datagram in weathered(bytes, .toServer) { inject(datagram, .toServer) }
       }
       while let (bytes, _) = back.receive(within: 0) {
         record(bytes, .toClient) { _ in }
-        if let client = state.withLock({ $0.client }) { front.send(bytes, to: client) }
+        for datagram in weathered(bytes, .toClient) { inject(datagram, .toClient) }
       }
     }
     ended.signal()
+  }
+
+  /// What comes out of the weather when `bytes` goes in: nothing, or one or several datagrams in order.
+  private func weathered(_ bytes: [UInt8], _ direction: Direction) -> [[UInt8]] {
+    state.withLock { state in
+      let weather = state.weather
+      func happens(_ probability: Double) -> Bool {
+        probability > 0 && Double.random(in: 0..<1, using: &state.random) < probability
+      }
+      if happens(weather.loss) { return [] }
+      let copies = happens(weather.doubling) ? [bytes, bytes] : [bytes]
+      if let held = state.held.removeValue(forKey: direction) { return copies + [held] }
+      if happens(weather.reordering) {
+        state.held[direction] = bytes
+        return []
+      }
+      return copies
+    }
   }
 
   private func record(_ bytes: [UInt8], _ direction: Direction, also change: (inout State) -> Void) {
