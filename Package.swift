@@ -73,7 +73,7 @@ let package = Package(
       name: "WG6ConfigTests", dependencies: ["WG6Config", "WG6Protocol", "WG6Crypto"], swiftSettings: testing),
     .testTarget(
       name: "WG6EngineTests",
-      dependencies: ["WG6Engine", "WG6Protocol", "WG6Linux", "WG6Crypto"], swiftSettings: testing),
+      dependencies: ["WG6Engine", "WG6Protocol", "WG6Linux", "WG6Crypto", "CLinux"], swiftSettings: testing),
     .testTarget(name: "ScenarioTests", dependencies: ["WG6Harness"], swiftSettings: testing),
   ]
 )
