@@ -88,7 +88,7 @@ import WG6Simulation
 
   @Test func `a peer never loses its newer endpoint to a source address being forgotten`() async {
     let cell = PathCells()
-    let rounds: UInt32 = 200_000
+    let rounds: UInt32 = 50_000
     let ending = Ending()
     async let forgetting: Void = Task.detached { while !ending.has { cell.forgetSource() } }.value
     async let wentBack: Int = Task.detached {
