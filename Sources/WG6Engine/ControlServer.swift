@@ -13,6 +13,8 @@ final class ControlServer {
   /// Bytes of one request: a million allowed IPs take about 40 MiB.
   static let requestLimit = 256 << 20
   static let clientLimit = 128
+  /// Reads and answers of one client before others, timers and handshakes have their turn.
+  static let stepsATurn = 64
 
   let listener: OwnedDescriptor
   /// The socket's file, removed at the end; `nil` where someone else made it.
@@ -23,7 +25,10 @@ final class ControlServer {
     let descriptor: OwnedDescriptor
     var parser = ControlRequestParser()
     var input = WipedBytes()
+    /// Where the first line begins that was not taken yet, and up to where there is no line's end.
+    var start = 0
     var searched = 0
+    /// Of the request that is being read.
     var requestBytes = 0
     var output = WipedBytes()
     var written = 0
@@ -102,75 +107,85 @@ final class ControlServer {
   }
 
   /// A client can be read from or written to: reads what is there, answers each whole request by `answer`.
+  ///
+  /// A request is looked at only once the answer before it is written: who sends many and reads none costs one answer.
   func serve(
     _ number: Int32, _ poller: borrowing Poller, token: UInt64,
     answer: (ControlRequest, inout WipedBytes) -> Void
   ) {
     guard let client = clients[number] else { return }
-    if client.output.count == client.written, !client.hasEnded { read(client, answer) }
-    let isDone = !write(client) || client.hasEnded && client.written == client.output.count
-    if isDone {
-      poller.remove(number)
-      clients[number] = nil
-      return
+    var waitsForInput = false
+    for _ in 0..<ControlServer.stepsATurn {
+      guard write(client) else { return close(number, poller) }
+      if client.written < client.output.count { break }
+      if answerNext(client, answer) { continue }
+      if client.hasEnded { return close(number, poller) }
+      if !read(client) {
+        waitsForInput = true
+        break
+      }
     }
-    let wantsWriting = client.written < client.output.count
-    guard wantsWriting != client.wantsWriting else { return }
-    client.wantsWriting = wantsWriting
-    try? poller.change(number, token: token, events: wantsWriting ? Poller.writable : Poller.readable)
+    // Who still has requests waiting is called again as soon as it can be written to, now or later.
+    guard waitsForInput == client.wantsWriting else { return }
+    client.wantsWriting = !waitsForInput
+    try? poller.change(number, token: token, events: waitsForInput ? Poller.readable : Poller.writable)
   }
 
   // MARK: Private
 
-  /// Reads and answers until there is nothing to read, an answer waits to be written, or the client is done.
-  private func read(_ client: Client, _ answer: (ControlRequest, inout WipedBytes) -> Void) {
-    let number = client.descriptor.rawValue
-    while client.output.isEmpty {
-      var count = 0
-      unsafe client.input.append(upTo: 65536) { buffer in
-        count = unsafe Glibc.read(number, buffer.baseAddress!, buffer.count)
-        return max(count, 0)
-      }
-      if count < 0 {
-        if errno == EAGAIN || errno == EINTR { return }
-        client.hasEnded = true
-        return
-      }
-      if count == 0 {
-        client.hasEnded = true
-        return
-      }
-      client.requestBytes += count
-      takeLines(client, answer)
-      if client.requestBytes > ControlServer.requestLimit {
-        ControlAnswer.write(errno: E2BIG, to: &client.output)
-        client.hasEnded = true
-      }
-    }
+  private func close(_ number: Int32, _ poller: borrowing Poller) {
+    poller.remove(number)
+    clients[number] = nil
   }
 
-  private func takeLines(_ client: Client, _ answer: (ControlRequest, inout WipedBytes) -> Void) {
-    var consumed = 0
+  /// Reads what is there; false where nothing is. At the end of input the client `hasEnded`.
+  private func read(_ client: Client) -> Bool {
+    let number = client.descriptor.rawValue
+    var count = 0
+    unsafe client.input.append(upTo: 65536) { buffer in
+      count = unsafe Glibc.read(number, buffer.baseAddress!, buffer.count)
+      return max(count, 0)
+    }
+    if count < 0, errno == EAGAIN || errno == EINTR { return false }
+    if count <= 0 { client.hasEnded = true }
+    return true
+  }
+
+  /// Takes lines up to the end of a request, and has that answered; false where its end has not come yet.
+  private func answerNext(_ client: Client, _ answer: (ControlRequest, inout WipedBytes) -> Void) -> Bool {
+    var hasAnswered = false
     client.input.withBytes { bytes in
-      var index = client.searched
-      while index < bytes.byteCount {
-        if bytes.byte(at: index) == UInt8(ascii: "\n") {
-          if let request = client.parser.line(bytes.extracting(consumed..<index)) {
-            answer(request, &client.output)
-            client.requestBytes = 0
-          }
-          consumed = index + 1
+      while client.searched < bytes.byteCount, !hasAnswered {
+        let end = client.searched
+        client.searched += 1
+        guard bytes.byte(at: end) == UInt8(ascii: "\n") else { continue }
+        client.requestBytes += client.searched - client.start
+        if let request = client.parser.line(bytes.extracting(client.start..<end)) {
+          answer(request, &client.output)
+          client.requestBytes = 0
+          hasAnswered = true
         }
-        index += 1
+        client.start = client.searched
       }
     }
-    client.input.removeFirst(consumed)
-    client.searched = client.input.count
-    // A line without end would be searched and kept for ever.
-    if client.input.count > ControlRequestParser.maximumLineLength {
-      ControlAnswer.write(errno: EMSGSIZE, to: &client.output)
-      client.hasEnded = true
-    }
+    if hasAnswered { return true }
+    client.input.removeFirst(client.start)
+    client.searched -= client.start
+    client.start = 0
+    // Neither a request nor a line may grow for ever.
+    if client.requestBytes > ControlServer.requestLimit { return refuse(client, E2BIG) }
+    if client.input.count > ControlRequestParser.maximumLineLength { return refuse(client, EMSGSIZE) }
+    return false
+  }
+
+  /// Answers with an errno, and hears no more.
+  private func refuse(_ client: Client, _ errno: Int32) -> Bool {
+    ControlAnswer.write(errno: errno, to: &client.output)
+    client.input.removeAll()
+    client.searched = 0
+    client.requestBytes = 0
+    client.hasEnded = true
+    return true
   }
 
   /// Writes what the client takes; false where it has gone.

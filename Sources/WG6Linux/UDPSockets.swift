@@ -35,10 +35,8 @@ public struct UDPSockets: ~Copyable, Sendable {
       var bound = port
       var missing: (v4: Errno?, v6: Errno?) = (nil, nil)
       var collided = false
-      let raw4 = try UDPSockets.bound(isIPv6: false, &bound, mark, &missing.v4, &collided, mayCollide: false)
-      let new4 = OwnedDescriptor(raw4)
-      let raw6 = try UDPSockets.bound(isIPv6: true, &bound, mark, &missing.v6, &collided, mayCollide: port == 0)
-      let new6 = OwnedDescriptor(raw6)
+      let new4 = try UDPSockets.bound(isIPv6: false, &bound, mark, &missing.v4, &collided, mayCollide: false)
+      let new6 = try UDPSockets.bound(isIPv6: true, &bound, mark, &missing.v6, &collided, mayCollide: port == 0)
       if collided { continue }
       if let reason = missing.v4, missing.v6 != nil { throw reason }
       try UDPSockets.put(new4.rawValue, under: v4.rawValue)
@@ -114,36 +112,31 @@ public struct UDPSockets: ~Copyable, Sendable {
   private static func bound(
     isIPv6: Bool, _ port: inout UInt16, _ mark: UInt32, _ missing: inout Errno?, _ collided: inout Bool,
     mayCollide: Bool
-  ) throws(Errno) -> Int32 {
+  ) throws(Errno) -> OwnedDescriptor {
     let raw = linux_udp_socket(isIPv6 ? 1 : 0)
     guard raw >= 0 else {
       guard raw == -EAFNOSUPPORT else { throw Errno(rawValue: -raw) }
-      missing = Errno(rawValue: -raw)
-      return dup(try placeholder().rawValue)
+      missing = .addressFamilyNotSupported
+      return try placeholder()
     }
+    let socket = OwnedDescriptor(raw)
     if mark != 0 {
       let result = linux_set_mark(raw, mark)
-      if result < 0 {
-        Glibc.close(raw)
-        throw Errno(rawValue: -result)
-      }
+      if result < 0 { throw Errno(rawValue: -result) }
     }
     let result = linux_bind(raw, isIPv6 ? 1 : 0, port)
-    if result >= 0 {
-      port = UInt16(result)
-      return raw
-    }
     switch result {
+    case 0...:
+      port = UInt16(result)
+      return socket
     case -EADDRINUSE where mayCollide:
       collided = true
-      return raw
+      return socket
     case -EADDRNOTAVAIL, -EAFNOSUPPORT:
       // IPv6 is built in but switched off (disable_ipv6).
-      Glibc.close(raw)
       missing = Errno(rawValue: -result)
-      return dup(try placeholder().rawValue)
+      return try placeholder()
     default:
-      Glibc.close(raw)
       throw Errno(rawValue: -result)
     }
   }

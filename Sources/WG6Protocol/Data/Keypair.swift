@@ -21,8 +21,8 @@ import WG6Crypto
   let sendCounter: Atomic<UInt64>
   /// Whether anything authentic has come in under it.
   let isConfirmed = Atomic<Bool>(false)
-  /// The inbound thread's own.
-  var replay = ReplayWindow()
+  /// The inbound thread's own: apart from what other threads read, so that its writing here excludes nobody there.
+  let replay: UnsafeMutablePointer<ReplayWindow>
 
   init(
     localIndex: UInt32, remoteIndex: UInt32, peer: PeerReference, createdAt: Nanoseconds, isInitiator: Bool,
@@ -34,6 +34,8 @@ import WG6Crypto
     self.createdAt = createdAt
     self.isInitiator = isInitiator
     sendCounter = Atomic(firstCounter)
+    unsafe replay = .allocate(capacity: 1)
+    unsafe replay.initialize(to: ReplayWindow())
     let keys = unsafe SecretMemory.allocate(byteCount: 64)
     transport.sending.withBytes { bytes in
       unsafe bytes.withUnsafeBytes { unsafe keys.copyMemory(from: $0.baseAddress!, byteCount: 32) }
@@ -46,6 +48,7 @@ import WG6Crypto
 
   deinit {
     unsafe SecretMemory.deallocate(keys, byteCount: 64)
+    unsafe replay.deallocate()
   }
 
   var sendingKey: UnsafePointer<UInt8> { unsafe UnsafePointer(keys.assumingMemoryBound(to: UInt8.self)) }

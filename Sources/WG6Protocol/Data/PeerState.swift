@@ -1,7 +1,7 @@
 import Synchronization
 
 /// What the data threads know of a peer. Its address is stable while any of them may look at it.
-struct PeerState: ~Copyable {
+@safe struct PeerState: ~Copyable {
   /// The peer's place in the device's table.
   let slot: UInt32
 
@@ -33,11 +33,18 @@ struct PeerState: ~Copyable {
   /// Whether the outbound thread has the peer on its list of those that packets wait for; others read it only. While it
   /// is set, the thread may come back to the peer at any time, also after a quiescent point.
   let isListed = Atomic<Bool>(false)
-  /// The outbound thread's own.
-  var staged = StagedPackets()
+  /// The outbound thread's own: apart from what other threads read, so that its writing here excludes nobody there.
+  let staged: UnsafeMutablePointer<StagedPackets>
 
   init(slot: UInt32) {
     self.slot = slot
+    unsafe staged = .allocate(capacity: 1)
+    unsafe staged.initialize(to: StagedPackets())
+  }
+
+  deinit {
+    unsafe staged.deinitialize(count: 1)
+    unsafe staged.deallocate()
   }
 }
 

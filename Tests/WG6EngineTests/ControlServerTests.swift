@@ -1,0 +1,145 @@
+import Glibc
+import Testing
+import WG6Crypto
+import WG6Linux
+
+@testable import WG6Engine
+
+/// The control socket's server, turned by hand.
+@Suite struct `The control server` {
+  /// A server on a socket of its own, and one client.
+  private final class Scene {
+    let server: ControlServer
+    let poller: Poller
+    let client: Int32
+    private let path = "/tmp/wg6-control-\(getpid())-\(UInt32.random(in: 0 ... .max)).sock"
+    /// Requests answered so far, and how long each answer is.
+    var answered = 0
+    var answerSize = 100
+
+    init() throws {
+      let listener = socket(AF_UNIX, Int32(SOCK_STREAM.rawValue), 0)
+      var address = sockaddr_un()
+      address.sun_family = sa_family_t(AF_UNIX)
+      withUnsafeMutableBytes(of: &address.sun_path) { [path] in $0.copyBytes(from: path.utf8) }
+      let size = socklen_t(MemoryLayout<sockaddr_un>.size)
+      client = socket(AF_UNIX, Int32(SOCK_STREAM.rawValue), 0)
+      let client = client
+      withUnsafePointer(to: &address) {
+        $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+          precondition(bind(listener, $0, size) == 0 && listen(listener, 8) == 0 && connect(client, $0, size) == 0)
+        }
+      }
+      unlink(path)
+      precondition(fcntl(client, F_SETFL, O_NONBLOCK) == 0)
+      server = try ControlServer(takingOver: listener)
+      poller = try Poller()
+      try poller.add(server.listener.rawValue, token: 1)
+      turn()
+    }
+
+    deinit { close(client) }
+
+    /// One turn of the control thread; a bell of our own keeps it from waiting.
+    func turn() {
+      let bell = try! Bell()
+      bell.ring()
+      try! poller.add(bell.descriptor.rawValue, token: 2)
+      var ready: [UInt64] = []
+      try! poller.wait { token, _ in ready.append(token) }
+      for token in ready {
+        if token == 1 {
+          server.accept(poller) { UInt64($0) << 8 }
+        } else if token != 2 {
+          server.serve(Int32(token >> 8), poller, token: token) { _, text in
+            answered += 1
+            text.append([UInt8](repeating: UInt8(ascii: "x"), count: answerSize).span.bytes)
+          }
+        }
+      }
+    }
+
+    /// Writes as much of `text` as is taken.
+    func write(_ text: String) -> Int {
+      let bytes = Array(text.utf8)
+      return max(send(client, bytes, bytes.count, Int32(MSG_NOSIGNAL)), 0)
+    }
+
+    /// What came back by now; `nil` at the end.
+    func read() -> [UInt8]? {
+      var all: [UInt8] = []
+      var buffer = [UInt8](repeating: 0, count: 65536)
+      while true {
+        let count = recv(client, &buffer, buffer.count, 0)
+        if count == 0 { return all.isEmpty ? nil : all }
+        if count < 0 { return errno == EAGAIN ? all : nil }
+        all += buffer[..<count]
+      }
+    }
+  }
+
+  @Test func `a client that asks and never reads costs one answer at a time`() throws {
+    let scene = try Scene()
+    scene.answerSize = 4 << 20
+    let count = 5000
+    #expect(scene.write(String(repeating: "get=1\n\n", count: count)) == count * 7)
+    for _ in 0..<20 { scene.turn() }
+    #expect(scene.answered == 1)
+    // Who reads is served, and the rest is not forgotten.
+    scene.answerSize = 100
+    var received = 0
+    for _ in 0..<2000 where received < (4 << 20) + (count - 1) * 100 {
+      scene.turn()
+      received += scene.read()?.count ?? 0
+    }
+    #expect(scene.answered == count)
+    #expect(received == (4 << 20) + (count - 1) * 100)
+  }
+
+  @Test func `a request may come in pieces of any size`() throws {
+    let scene = try Scene()
+    for character in "get=1\n\nget=1\n\n" {
+      #expect(scene.write(String(character)) == 1)
+      scene.turn()
+    }
+    #expect(scene.answered == 2)
+    #expect(scene.read()?.count == 200)
+  }
+
+  @Test func `a client that has said all it had to say still gets its answer`() throws {
+    let scene = try Scene()
+    scene.answerSize = 1 << 20
+    _ = scene.write("get=1\n\nget=1\n\n")
+    shutdown(scene.client, Int32(SHUT_WR))
+    var received = 0
+    for _ in 0..<1000 {
+      scene.turn()
+      guard let bytes = scene.read() else { break }
+      received += bytes.count
+    }
+    #expect(received == 2 << 20)
+  }
+
+  @Test func `a line without end is refused, and the connection with it`() throws {
+    let scene = try Scene()
+    var text: [UInt8] = []
+    for _ in 0..<10 {
+      _ = scene.write(String(repeating: "a", count: 1000))
+      scene.turn()
+      text += scene.read() ?? []
+    }
+    #expect(String(decoding: text, as: UTF8.self) == "errno=-90\n\n")
+    #expect(scene.answered == 0)
+    #expect(scene.write("get=1\n\n") == 0)
+  }
+
+  @Test func `a client that leaves in the middle leaves nothing behind`() throws {
+    let scene = try Scene()
+    scene.answerSize = 4 << 20
+    _ = scene.write("get=1\n\nset=1\n")
+    scene.turn()
+    shutdown(scene.client, Int32(SHUT_RDWR))
+    for _ in 0..<3 { scene.turn() }
+    #expect(scene.answered == 1)
+  }
+}

@@ -1,0 +1,86 @@
+import CLinux
+import Glibc
+import Testing
+import WG6Linux
+import WG6Protocol
+
+@Suite struct `The UDP sockets` {
+  private func loopback(_ port: UInt16) -> PackedPath {
+    PackedPath(Path(to: Endpoint(address: .v4(0x7F00_0001), port: port)))
+  }
+
+  /// A pair of sockets that can stand in an expectation.
+  private final class Pair {
+    private let sockets: UDPSockets
+
+    init() throws { sockets = try UDPSockets() }
+
+    func open(port: UInt16 = 0) throws -> UInt16 { try sockets.open(port: port, mark: 0).port }
+    func close() throws { try sockets.close() }
+    var numbers: [Int32] { [sockets.descriptor(isIPv6: false), sockets.descriptor(isIPv6: true)] }
+
+    func send(_ text: String, along path: PackedPath) -> Bool {
+      var bytes = Array(text.utf8)
+      return bytes.withUnsafeMutableBytes { bytes in
+        var vector = iovec(iov_base: bytes.baseAddress!, iov_len: bytes.count)
+        return withUnsafeMutablePointer(to: &vector) {
+          sockets.send(UnsafeMutableBufferPointer(start: $0, count: 1), along: path).taken == 1
+        }
+      }
+    }
+
+    func receive() -> (text: String, path: PackedPath)? {
+      withUnsafeTemporaryAllocation(byteCount: 2048, alignment: 8) { buffer in
+        var datagram = linux_datagram()
+        datagram.buffer = buffer.baseAddress!
+        datagram.capacity = 2048
+        guard linux_receive(numbers[0], 0, &datagram, 1) == 1 else { return nil }
+        return (String(decoding: buffer[..<Int(datagram.length)], as: UTF8.self), datagram.path.packed(isIPv6: false))
+      }
+    }
+  }
+
+  @Test func `keep their numbers while what stands behind them changes`() throws {
+    let sockets = try Pair()
+    let numbers = sockets.numbers
+    #expect(sockets.receive() == nil)
+    #expect(!sockets.send("nowhere", along: loopback(9)))
+    let first = try sockets.open(port: 0)
+    let second = try sockets.open(port: 0)
+    #expect(first != 0 && second != 0 && first != second)
+    #expect(sockets.numbers == numbers)
+    #expect(sockets.send("self", along: loopback(second)))
+    #expect(sockets.receive()?.text == "self")
+    try sockets.close()
+    #expect(!sockets.send("closed", along: loopback(second)))
+    // The port is free again.
+    _ = try sockets.open(port: second)
+  }
+
+  @Test func `refuse a port that another has, and stay as they were`() throws {
+    let sockets = try Pair(), other = try Pair()
+    let port = try sockets.open(port: 0)
+    let taken = try other.open(port: 0)
+    #expect(throws: (any Error).self) { try sockets.open(port: taken) }
+    #expect(other.send("still there", along: loopback(port)))
+    #expect(sockets.receive()?.text == "still there")
+  }
+
+  @Test func `answer from the address that was written to, unless it has gone`() throws {
+    let sockets = try Pair(), peer = try Pair()
+    let port = try sockets.open(port: 0)
+    let peerPort = try peer.open(port: 0)
+    let elsewhere = PackedPath(Path(to: Endpoint(address: .v4(0x7F00_0203), port: port)))
+    #expect(peer.send("hello", along: elsewhere))
+    let arrived = try #require(sockets.receive())
+    #expect(arrived.path.source.high == 0x7F00_0203 << 32)
+    #expect(arrived.path.port == peerPort)
+    #expect(sockets.send("back", along: arrived.path))
+    let answer = try #require(peer.receive())
+    #expect(answer.path.remote.high == 0x7F00_0203 << 32)
+    let gone = PackedPath(
+      Path(to: Endpoint(address: .v4(0x7F00_0001), port: peerPort), from: .v4(0xC633_6401), sourceInterface: 1))
+    #expect(sockets.send("anyway", along: gone))
+    #expect(peer.receive()?.text == "anyway")
+  }
+}
