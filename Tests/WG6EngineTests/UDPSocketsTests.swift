@@ -24,7 +24,7 @@ import WG6Protocol
       return bytes.withUnsafeMutableBytes { bytes in
         var vector = iovec(iov_base: bytes.baseAddress!, iov_len: bytes.count)
         return withUnsafeMutablePointer(to: &vector) {
-          sockets.send(UnsafeMutableBufferPointer(start: $0, count: 1), along: path).taken == 1
+          sockets.send(UnsafeMutableBufferPointer(start: $0, count: 1), along: path).count == 1
         }
       }
     }

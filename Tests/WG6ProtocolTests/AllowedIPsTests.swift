@@ -31,7 +31,7 @@ extension SeededRandom {
     _ snapshots: Snapshots, _ which: Int, _ table: PrefixTable, _ random: inout SeededRandom
   ) -> [String] {
     var found: [String] = []
-    for _ in 0..<60 {
+    for _ in 0..<25 {
       let address = random.address(isIPv6: random.below(2) == 1)
       let peer = snapshots.peer(for: address, in: which), expected = table.peer(for: address)
       if peer != expected { found.append("\(address): slot \(peer?.slot ?? 99) in place of \(expected?.slot ?? 99)") }
@@ -51,7 +51,7 @@ extension SeededRandom {
     let snapshots = Snapshots()
     var published: [PrefixTable] = [[:], [:]]
     var replaced: [AllowedIPs.Replaced] = []
-    for round in 0..<150 {
+    for round in 0..<60 {
       for _ in 0...random.below(12) {
         let known = table.keys.sorted { "\($0)" < "\($1)" }
         let prefix = known.isEmpty || random.below(3) > 0 ? random.prefix() : known[random.below(known.count)]

@@ -74,8 +74,9 @@ public struct Inbound: ~Copyable {
         packet, count: count - DataMessage.header, counter: counter, key: keypair.pointee.receivingKey)
     else { return dropped(.unauthenticatedData) }
     // Only now: a forged message must not move the window.
-    let isNewest = unsafe counter >= keypair.pointee.replay.pointee.next
-    guard unsafe keypair.pointee.replay.pointee.accept(counter) else { return dropped(.replayedData) }
+    let replay = unsafe keypair.pointee.replay
+    let isNewest = unsafe counter >= replay.pointee.next
+    guard unsafe replay.pointee.accept(counter) else { return dropped(.replayedData) }
 
     if unsafe !keypair.pointee.isConfirmed.load(ordering: .relaxed) {
       unsafe keypair.pointee.isConfirmed.store(true, ordering: .releasing)

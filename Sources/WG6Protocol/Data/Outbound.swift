@@ -65,12 +65,12 @@ public struct Outbound: ~Copyable {
     while index < waiting.count {
       let peer = waiting[index]
       if unsafe peer.pointer.pointee.discardsStaged.exchange(false, ordering: .acquiringAndReleasing) {
-        unsafe plane.drop(.handshakeGivenUp, count: peer.pointer.pointee.staged.pointee.count)
-        while unsafe peer.pointer.pointee.staged.pointee.count > 0 { unsafe unstage(peer) { _ in } }
+        unsafe plane.drop(.handshakeGivenUp, count: peer.staged.pointee.count)
+        while unsafe peer.staged.pointee.count > 0 { unsafe unstage(peer) { _ in } }
       } else if let keypair = peer.sending, keypair.canSend(at: now), peer.path.isKnown {
         sendStaged(peer, keypair, now: now, send: send)
       }
-      if unsafe peer.pointer.pointee.staged.pointee.count == 0 {
+      if unsafe peer.staged.pointee.count == 0 {
         waiting.swapAt(index, waiting.count - 1)
         waiting.removeLast()
         // The last look at the peer: where it was removed, the control path frees it as soon as it sees this.
@@ -108,7 +108,7 @@ public struct Outbound: ~Copyable {
       wantHandshake(peer)
       return false
     }
-    if unsafe peer.pointer.pointee.staged.pointee.count > 0 {
+    if unsafe peer.staged.pointee.count > 0 {
       // The key came between two packets: those that waited go first, and this one behind them.
       unsafe stage(UnsafeRawBufferPointer(start: train.room.baseAddress, count: length), for: peer)
       sendStaged(peer, keypair, now: now, send: send)
@@ -121,8 +121,8 @@ public struct Outbound: ~Copyable {
   private mutating func sendStaged(
     _ peer: PeerReference, _ keypair: KeypairReference, now: Nanoseconds, send: (borrowing Train) -> Int
   ) {
-    while unsafe peer.pointer.pointee.staged.pointee.count > 0 {
-      let length = unsafe peer.pointer.pointee.staged.pointee.firstLength
+    while unsafe peer.staged.pointee.count > 0 {
+      let length = unsafe peer.staged.pointee.firstLength
       if !train.hasRoom(for: length) { flush(now: now, send: send) }
       // The rest waits for the next key, which the flush has asked for.
       guard unsafe keypair.pointer.pointee.hasCounters else { return }
@@ -141,22 +141,20 @@ public struct Outbound: ~Copyable {
       unsafe peer.pointer.pointee.isListed.store(true, ordering: .relaxed)
       waiting.append(peer)
     }
-    if unsafe peer.pointer.pointee.staged.pointee.count == Limits.stagedPackets {
+    if unsafe peer.staged.pointee.count == Limits.stagedPackets {
       unsafe unstage(peer) { _ in }
       plane.drop(.stagedTooLong)
     }
-    unsafe peer.pointer.pointee.staged.pointee.append(packet)
+    unsafe peer.staged.pointee.append(packet)
     stagedBytes += packet.count
-    unsafe peer.pointer.pointee.stagedCount.store(
-      UInt32(peer.pointer.pointee.staged.pointee.count), ordering: .releasing)
+    unsafe peer.pointer.pointee.stagedCount.store(UInt32(peer.staged.pointee.count), ordering: .releasing)
     atomicMemoryFence(ordering: .sequentiallyConsistent)
   }
 
   private mutating func unstage(_ peer: PeerReference, _ body: (UnsafeRawBufferPointer) -> Void) {
-    unsafe stagedBytes -= peer.pointer.pointee.staged.pointee.firstLength
-    unsafe peer.pointer.pointee.staged.pointee.removeFirst(body)
-    unsafe peer.pointer.pointee.stagedCount.store(
-      UInt32(peer.pointer.pointee.staged.pointee.count), ordering: .releasing)
+    unsafe stagedBytes -= peer.staged.pointee.firstLength
+    unsafe peer.staged.pointee.removeFirst(body)
+    unsafe peer.pointer.pointee.stagedCount.store(UInt32(peer.staged.pointee.count), ordering: .releasing)
   }
 
   private mutating func wantHandshake(_ peer: PeerReference) {

@@ -108,6 +108,9 @@ struct PeerEvent: OptionSet {
   /// The local end of the path may be what is wrong with it: the kernel chooses again.
   func forgetSource() { unsafe pointer.pointee.path.forgetSource() }
 
+  /// The outbound thread's own. Read out before it is written through, or that counts as writing to the peer.
+  var staged: UnsafeMutablePointer<StagedPackets> { unsafe pointer.pointee.staged }
+
   var hasStagedPackets: Bool { unsafe pointer.pointee.stagedCount.load(ordering: .acquiring) > 0 }
 
   /// A message of `byteCount` bytes went out to the peer.
