@@ -19,6 +19,8 @@ final class ControlServer {
   let listener: OwnedDescriptor
   /// The socket's file, removed at the end; `nil` where someone else made it.
   let path: String?
+  /// Which file that is: another daemon's socket may stand there by the end.
+  private let file: FileIdentity?
   private var clients: [Int32: Client] = [:]
 
   private final class Client {
@@ -73,6 +75,7 @@ final class ControlServer {
     }
     self.listener = listener
     self.path = path
+    file = FileIdentity(of: path)
   }
 
   /// Takes over a listening socket that someone else opened.
@@ -81,16 +84,17 @@ final class ControlServer {
     _ = fcntl(raw, F_SETFD, FD_CLOEXEC)
     listener = OwnedDescriptor(raw)
     path = nil
+    file = nil
   }
 
   deinit {
-    if let path { unsafe unlink(path) }
+    if let path, isInPlace { unsafe unlink(path) }
   }
 
   /// Whether the socket's file is still there; who removes it wants the daemon to end, as on other systems.
   var isInPlace: Bool {
     guard let path else { return true }
-    return unsafe access(path, F_OK) == 0
+    return FileIdentity(of: path) == file
   }
 
   /// Takes in whoever waits to be let in.
@@ -205,5 +209,19 @@ final class ControlServer {
     client.output.removeAll()
     client.written = 0
     return true
+  }
+}
+
+/// What makes a file this one, whatever stands in its place later.
+private struct FileIdentity: Equatable {
+  let device: dev_t
+  let inode: ino_t
+
+  /// Nil where there is no file.
+  init?(of path: String) {
+    var status = stat()
+    guard unsafe lstat(path, &status) == 0 else { return nil }
+    device = status.st_dev
+    inode = status.st_ino
   }
 }

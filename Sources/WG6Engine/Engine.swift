@@ -93,28 +93,28 @@ public final class Engine {
   /// Runs the device until a signal, the interface's deletion or the control socket's removal ends it.
   public func run() throws(StartError) -> Ending {
     let wires = wires
-    let threads: [RunningThread]
-    do {
-      threads = [
-        RunningThread(
-          try Thread(named: "wg6-outbound") {
-            var thread = OutboundThread(wires)
-            thread.run()
-          }),
-        RunningThread(
-          try Thread(named: "wg6-inbound") {
-            var thread = InboundThread(wires)
-            thread.run()
-          }),
-      ]
-    } catch {
-      throw StartError("cannot start a thread: \(error)")
-    }
+    var threads: [RunningThread] = []
     defer {
       wires.isEnding.store(true, ordering: .releasing)
       wires.outbound.ring()
       wires.inbound.ring()
       for thread in threads { thread.join() }
+    }
+    do {
+      threads.append(
+        RunningThread(
+          try Thread(named: "wg6-outbound") {
+            var thread = OutboundThread(wires)
+            thread.run()
+          }))
+      threads.append(
+        RunningThread(
+          try Thread(named: "wg6-inbound") {
+            var thread = InboundThread(wires)
+            thread.run()
+          }))
+    } catch {
+      throw StartError("cannot start a thread: \(error)")
     }
     interfaceChanged()
     var reason = ending

@@ -88,8 +88,7 @@ public struct UDPSockets: ~Copyable, Sendable {
       case -EAGAIN where patience > 0:
         var room = pollfd(fd: number, events: Int16(POLLOUT), revents: 0)
         guard unsafe poll(&room, 1, patience) > 0 else { return sent }
-      case -EINVAL where address.has_local != 0, -EADDRNOTAVAIL where address.has_local != 0:
-        // The kernel's answer to a source that is none of this machine's addresses.
+      case _ where address.has_local != 0 && UDPSockets.blamesSource(count):
         address.has_local = 0
         sent.sourceIsGone = true
       default:
@@ -100,6 +99,14 @@ public struct UDPSockets: ~Copyable, Sendable {
   }
 
   // MARK: Private
+
+  /// Whether `result` may be the kernel's answer to a source that is none of this machine's addresses.
+  private static func blamesSource(_ result: Int32) -> Bool {
+    switch -result {
+    case EINVAL, EADDRNOTAVAIL, ENETUNREACH, ENODEV: true
+    default: false
+    }
+  }
 
   /// Something harmless under a descriptor number that waits for a socket.
   private static func placeholder() throws(Errno) -> OwnedDescriptor {

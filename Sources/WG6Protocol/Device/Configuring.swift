@@ -69,12 +69,12 @@ extension Device {
       identity = nil
     }
     for case let peer? in peers {
-      let hadSession = peer.current != nil || peer.next != nil
+      let wasTalking = peer.current != nil || peer.next != nil || peer.initiation != nil
       endSessions(of: peer)
       peer.initiationSentAt = nil
       computeStaticStatic(of: peer)
       // Who was talking goes on talking, as whoever we are now: no timeout in between.
-      if hadSession, isUp { initiate(peer, isRetry: false, now: now) }
+      if wasTalking, isUp { initiate(peer, isRetry: false, now: now) }
       schedule(peer)
     }
   }

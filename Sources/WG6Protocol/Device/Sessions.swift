@@ -59,6 +59,8 @@ extension Device {
     peer.current = next
     peer.next = nil
     peer.reference.sending = next
+    // An initiation of our own may still be out; its answer would bring a second session.
+    dropInitiation(of: peer)
     handshakeCompleted(peer, asInitiator: false, now: now)
     if peer.reference.hasStagedPackets { actions.append(.wakeOutbound) }
   }
