@@ -231,8 +231,8 @@ public final class Engine {
     let opened = try wires.open(port: wanted, mark: mark)
     port = opened.port
     isBound = true
-    if let reason = opened.withoutIPv4 { log.info("no IPv4 here (\(reason)): using IPv6 alone") }
-    if let reason = opened.withoutIPv6 { log.info("no IPv6 here (\(reason)): using IPv4 alone") }
+    if let reason = opened.withoutIPv4 { log.notice("no IPv4 here (\(reason)): using IPv6 alone") }
+    if let reason = opened.withoutIPv6 { log.notice("no IPv6 here (\(reason)): using IPv4 alone") }
     log.debug("listening on UDP port \(port)")
   }
 }

@@ -83,7 +83,8 @@ struct Arguments {
     SIGTERM, SIGINT and SIGHUP; the interface goes with it.
 
     Environment:
-      LOG_LEVEL              silent, error (the default), or verbose; debug is the same
+      LOG_LEVEL              silent, error, or verbose (debug is the same); without it,
+                             errors and what is missing on this machine
       WG_PROCESS_FOREGROUND  1 is the same as -f
       WG_TUN_FD, WG_UAPI_FD  descriptors to use in place of a new interface and socket
     """
@@ -130,7 +131,12 @@ enum Environment {
   @Sendable static func logHandler(_ label: String) -> any LogHandler {
     if isSilent { return SwiftLogNoOpLogHandler() }
     var handler = StreamLogHandler.standardError(label: label)
-    handler.logLevel = ["verbose", "debug"].contains(value("LOG_LEVEL")) ? .debug : .error
+    handler.logLevel =
+      switch value("LOG_LEVEL") {
+      case "verbose", "debug": .debug
+      case "error": .error
+      default: .notice
+      }
     return handler
   }
 }
