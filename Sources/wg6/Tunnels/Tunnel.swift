@@ -165,43 +165,6 @@ struct Tunnel {
   }
 }
 
-extension Tunnel {
-  /// Refuses where the interface is there already; clears the socket of a daemon that was killed.
-  static func requireAbsence(of interface: String, _ steps: Steps) throws {
-    do {
-      let exists = try NetlinkSocket().link(named: interface) != nil
-      switch (exists, ControlSocket.isAlive(interface)) {
-      case (true, true): throw failure("\(interface) is up already")
-      case (true, false):
-        throw failure("\(interface): an interface of this name exists, and it is no WireGuard interface")
-      case (false, true): throw failure("\(interface): a daemon serves this name already, in another network namespace")
-      case (false, false):
-        if ControlSocket.removeStale(interface) { steps.tell("removed the socket that a dead daemon left") }
-      }
-    } catch let error as NetlinkError {
-      throw failure("\(interface): \(error)")
-    }
-  }
-
-  /// Waits until nobody answers for `interface` any more, and removes the socket where the daemon did not.
-  static func awaitAbsence(of interface: String) throws {
-    let gone = try wait(seconds: 5) { !ControlSocket.isAlive(interface) }
-    guard gone else {
-      throw failure("\(interface): the interface is gone, but its daemon still answers after 5 seconds")
-    }
-    ControlSocket.removeStale(interface)
-  }
-
-  /// Asks `condition` every 10 ms until it holds; returns whether it did in time.
-  private static func wait(seconds: Int, _ condition: () throws -> Bool) throws -> Bool {
-    for _ in 0..<seconds * 100 {
-      if try condition() { return true }
-      usleep(10000)
-    }
-    return try condition()
-  }
-}
-
 /// Routes that an interface has, to ask whether one of them leads where a further one would.
 private struct CoveringRoutes {
   private var prefixes: Swift.Set<IPPrefix>
