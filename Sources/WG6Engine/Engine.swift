@@ -23,7 +23,6 @@ public final class Engine {
   private let poller: Poller
   var log: Logger
 
-  private let interface: String
   /// The port that was asked for, or found; 0 for any.
   var port: UInt16 = 0
   var isBound = false
@@ -67,7 +66,6 @@ public final class Engine {
     let tun = try Starting.openTUN(sources)
     let name = try Starting.name(of: tun)
     if sources.tunDescriptor == nil { try Starting.setDefaultMTU(of: name) }
-    interface = name
     self.log = log
     self.log[metadataKey: "interface"] = "\(name)"
     device = Device(using: SystemRandomNumberGenerator())
