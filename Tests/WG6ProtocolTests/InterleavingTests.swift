@@ -57,6 +57,17 @@ import WG6Simulation
     #expect(alice.outbox.isEmpty)
   }
 
+  @Test func `packets that come after a request to drop earlier ones, which were gone already, are kept`() {
+    let (bench, alice, bob) = pair()
+    // The control path saw packets that waited, and the outbound thread sent them before it saw the request.
+    alice.peer(bob).reference.discardStaged()
+    alice.wake()
+    alice.push([alice.packet(to: bob, number: 7)])
+    bench.deliver()
+    #expect(bob.received == [alice.packet(to: bob, number: 7)])
+    #expect(alice.drops(.handshakeGivenUp) == 0)
+  }
+
   @Test func `an answer that is here before the send returns is an answer, and is owed a keepalive`() throws {
     let (bench, alice, bob) = pair()
     alice.push([alice.packet(to: bob)])

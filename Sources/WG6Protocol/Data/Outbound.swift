@@ -139,6 +139,8 @@ public struct Outbound: ~Copyable {
     // Still on the list where all that waited went out along with a later packet.
     if unsafe !peer.pointer.pointee.isListed.load(ordering: .relaxed) {
       unsafe peer.pointer.pointee.isListed.store(true, ordering: .relaxed)
+      // A request to drop that is still there was for packets that had gone by then, not for this one.
+      unsafe peer.pointer.pointee.discardsStaged.store(false, ordering: .relaxed)
       waiting.append(peer)
     }
     if unsafe peer.staged.pointee.count == Limits.stagedPackets {
