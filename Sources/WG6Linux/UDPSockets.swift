@@ -39,8 +39,15 @@ public struct UDPSockets: ~Copyable, Sendable {
       let new6 = try UDPSockets.bound(isIPv6: true, &bound, mark, &missing.v6, &collided, mayCollide: port == 0)
       if collided { continue }
       if let reason = missing.v4, missing.v6 != nil { throw reason }
+      let old4 = try UDPSockets.duplicate(of: v4.rawValue)
       try UDPSockets.put(new4.rawValue, under: v4.rawValue)
-      try UDPSockets.put(new6.rawValue, under: v6.rawValue)
+      do throws(Errno) {
+        try UDPSockets.put(new6.rawValue, under: v6.rawValue)
+      } catch {
+        // Half of it must not stay. What was possible a moment ago is possible again.
+        try UDPSockets.put(old4.rawValue, under: v4.rawValue)
+        throw error
+      }
       return Opened(port: bound, withoutIPv4: missing.v4, withoutIPv6: missing.v6)
     }
     throw .addressInUse
@@ -171,6 +178,12 @@ public struct UDPSockets: ~Copyable, Sendable {
     default:
       throw Errno(rawValue: -result)
     }
+  }
+
+  private static func duplicate(of descriptor: Int32) throws(Errno) -> OwnedDescriptor {
+    let raw = fcntl(descriptor, F_DUPFD_CLOEXEC, 0)
+    guard raw >= 0 else { throw Errno(rawValue: errno) }
+    return OwnedDescriptor(raw)
   }
 
   private static func put(_ descriptor: Int32, under number: Int32) throws(Errno) {
