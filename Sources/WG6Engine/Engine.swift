@@ -83,7 +83,8 @@ public final class Engine {
       try poller.add(timer.descriptor.rawValue, token: Token.timer)
       try poller.add(monitor.descriptor.rawValue, token: Token.monitor)
       try poller.add(signals.descriptor.rawValue, token: Token.signals)
-      try poller.add(server.listener.rawValue, token: Token.listener)
+      try poller.add(
+        server.listener.rawValue, token: Token.listener, events: Poller.readable | Poller.onArrival)
       if let watch { try poller.add(watch.file.descriptor.rawValue, token: Token.watch) }
     } catch {
       throw StartError("cannot set up the threads' descriptors: \(error)")
@@ -159,6 +160,7 @@ public final class Engine {
       if !server.isInPlace { ending = .controlSocketRemoved }
     default:
       server.serve(Int32(token & 0xFFFF_FFFF), poller, token: token) { answer($0, into: &$1) }
+      if server.someoneWaits { server.accept(poller) { Token.client | UInt64($0) } }
     }
   }
 
