@@ -121,6 +121,8 @@ public final class Engine {
     var reason = ending
     while reason == nil {
       do { try turn() } catch { throw StartError("cannot wait for events: \(error)") }
+      // With a data thread gone the tunnel would stand there and carry nothing.
+      if let failure = wires.failure.withLock({ $0 }) { throw failure }
       reason = ending
     }
     device.goDown()

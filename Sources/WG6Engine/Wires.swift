@@ -37,6 +37,15 @@ final class Wires: Sendable {
   /// Set by the outbound thread when the interface was deleted under it.
   let interfaceIsGone = Atomic<Bool>(false)
 
+  /// Why a data thread has ended before its time.
+  let failure = Mutex<StartError?>(nil)
+
+  /// A data thread can't go on: the control thread ends the engine.
+  func fail(_ thread: String, _ error: Errno) {
+    failure.withLock { $0 = StartError("the \(thread) thread cannot wait for packets: \(error)") }
+    control.ring()
+  }
+
   init(tun: consuming TUN, plane: DataPlane) throws(Errno) {
     self.tun = tun
     self.plane = plane
