@@ -11,8 +11,8 @@ final class Wires: Sendable {
   let sockets: UDPSockets
   let plane: DataPlane
   /// From the inbound thread to the control thread: messages that are not data. How full it is says whether the device is
-  /// under load.
-  let handshakes = Ring<ArrivedMessage>(capacity: 1024)
+  /// under load. Long enough for a processor that is busy elsewhere for 80 ms of a flood of 50,000 a second.
+  let handshakes = Ring<ArrivedMessage>(capacity: 4096)
   /// Likewise: where datagrams went that did not arrive.
   let refusals = Ring<PackedPath>(capacity: 64)
 
