@@ -65,7 +65,9 @@ let package = Package(
     // What tests and curious people run.
     .target(name: "CHarness"),
     .target(name: "CMallocCounter"),
-    .target(name: "WG6Harness", dependencies: ["CHarness"], swiftSettings: testing),
+    // Of the engine only what an attacker could take for a tool as well (`Strangers.swift`): the peers that the
+    // scenarios are about are programs.
+    .target(name: "WG6Harness", dependencies: ["CHarness", "WG6Protocol", "WG6Crypto"], swiftSettings: testing),
     .executableTarget(name: "wg6-lab", dependencies: ["WG6Harness", argumentParser], swiftSettings: testing),
 
     .target(name: "TestVectors", dependencies: ["WG6Crypto"], path: "Tests/TestVectors", swiftSettings: testing),

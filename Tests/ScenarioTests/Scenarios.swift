@@ -53,6 +53,21 @@ struct Scenarios {
   @Test("Broken requests on the control socket are refused and change nothing", .needs("control-abuse"))
   func controlAbuse() throws { try play("control-abuse") }
 
+  @Test(
+    "Under 50,000 datagrams a second of every kind, handshakes get through, nothing is amplified, memory is bounded",
+    .needs("flood"), .timeLimit(.minutes(10)))
+  func flood() throws { try play("flood") }
+
+  @Test("A session keeps its throughput while strangers flood the server with handshakes", .needs("flood-throughput"))
+  func floodThroughput() throws { try play("flood-throughput") }
+
+  @Test("Who does not know the public key gets no byte back, whatever they send", .needs("scanner"))
+  func scanner() throws { try play("scanner") }
+
+  @Test(
+    "Keys are in locked, undumpable memory alone, and gone from all of it once they are not needed", .needs("secrets"))
+  func secrets() throws { try play("secrets") }
+
   @Test("A path that loses, doubles and reorders is survived, and nothing arrives twice", .needs("bad-weather"))
   func badWeather() throws { try play("bad-weather") }
 

@@ -26,6 +26,8 @@ public struct Scenario: Sendable {
     .demo, .interop, .roaming, .natKeepalive, .natRemap, .daemonStarts, .daemonEnds, .upAndDown, .stickySource,
     .oneFamily,
     .firewallMark, .portChange, .allowedIPsFilter, .wgQuick, .wireAbuse, .controlAbuse, .badWeather, .allocations,
+    .flood,
+    .floodThroughput, .scanner, .secrets,
   ]
 
   /// The scenario of that name.

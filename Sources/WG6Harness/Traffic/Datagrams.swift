@@ -4,13 +4,13 @@ import Foundation
 /// A UDP socket of this process inside a host of the lab.
 final class DatagramSocket: Sendable {
   let descriptor: Int32
-  private let family: Int32
 
   /// Binds a socket in `host`'s namespace. Address and port may be left open as `0.0.0.0` and 0.
   init(on host: Host, address: String, port: Int) throws {
     let isV6 = address.contains(":")
-    family = isV6 ? AF_INET6 : AF_INET
-    descriptor = try Self.socket(inNamespace: host.namespace, family: family)
+    descriptor = try host.socket {
+      Glibc.socket(isV6 ? AF_INET6 : AF_INET, Int32(SOCK_DGRAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
+    }
     var space = 1 << 20
     setsockopt(descriptor, SOL_SOCKET, SO_RCVBUF, &space, socklen_t(MemoryLayout<Int32>.size))
     let code = try SocketAddress(address, port).withPointer { bind(descriptor, $0, $1) }
@@ -41,16 +41,18 @@ final class DatagramSocket: Sendable {
     guard count >= 0 else { return nil }
     return (Array(buffer[..<count]), SocketAddress(storage: sender, length: length))
   }
+}
 
-  /// A socket belongs to the namespace of the thread that makes it, for good. So a thread goes there, makes it and ends.
-  private static func socket(inNamespace name: String, family: Int32) throws -> Int32 {
+extension Host {
+  /// The socket that `make` makes. One belongs to the namespace of the thread that makes it, for good; so a thread goes
+  /// there, makes it and ends.
+  func socket(_ make: @escaping @Sendable () -> Int32) throws -> Int32 {
     let box = Box()
     let done = DispatchSemaphore(value: 0)
+    let path = "/run/netns/\(namespace)"
     let thread = Thread {
-      let namespace = open("/run/netns/\(name)", O_RDONLY | O_CLOEXEC)
-      if namespace >= 0, harness_enter_network_namespace(namespace) == 0 {
-        box.descriptor = Glibc.socket(family, Int32(SOCK_DGRAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
-      }
+      let namespace = open(path, O_RDONLY | O_CLOEXEC)
+      if namespace >= 0, harness_enter_network_namespace(namespace) == 0 { box.descriptor = make() }
       box.code = errno
       close(namespace)
       done.signal()
@@ -59,7 +61,7 @@ final class DatagramSocket: Sendable {
     done.wait()
     guard box.descriptor >= 0 else {
       errno = box.code
-      throw SystemFailure("make a socket in \(name)")
+      throw SystemFailure("make a socket on \(name)")
     }
     return box.descriptor
   }
@@ -94,6 +96,13 @@ struct SocketAddress: Sendable {
       withUnsafeMutableBytes(of: &storage) { $0.storeBytes(of: v4, as: sockaddr_in.self) }
     }
     guard code == 1 else { throw SystemFailure("read the address \(address)") }
+  }
+
+  var isIPv6: Bool { storage.ss_family == sa_family_t(AF_INET6) }
+
+  /// The address's 4 or 16 bytes.
+  var bytes: [UInt8] {
+    withUnsafeBytes(of: storage) { Array($0[isIPv6 ? 8..<24 : 4..<8]) }
   }
 
   init(storage: sockaddr_storage, length: socklen_t) {
