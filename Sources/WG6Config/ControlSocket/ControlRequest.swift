@@ -84,7 +84,8 @@ public struct ControlRequestParser: ~Copyable {
     let value = line.extracting(equals + 1..<line.byteCount)
     switch kind {
     case nil: readOperation(key, value)
-    case .get, .drops: refuse(EINVAL, "\(quoted(key)), expected a blank line after the request")
+    case .get: refuse(EINVAL, "\(quoted(key)), expected a blank line after get=1")
+    case .drops: refuse(EINVAL, "\(quoted(key)), expected a blank line after drops=1")
     case .set:
       if key.equals("public_key") {
         startPeer(value)
