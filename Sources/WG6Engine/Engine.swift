@@ -29,6 +29,7 @@ public final class Engine {
   var mark: UInt32 = 0
   private var isUp = false
   private var sources = SourceReview()
+  private var reports = ReportLog()
   private var ending: Ending?
 
   /// Why the engine has come to its end.
@@ -132,6 +133,7 @@ public final class Engine {
     try poller.wait { ready.append(($0, $1)) }
     for entry in ready { handle(entry.token) }
     handleHandshakes()
+    handleRefusals()
     device.handleEvents(now: Clock.now)
     device.advance(now: Clock.now)
     perform()
@@ -170,6 +172,14 @@ public final class Engine {
     wires.control.ring()
   }
 
+  /// As many as wait at a time; there is nothing urgent about them.
+  private func handleRefusals() {
+    for _ in 0..<64 {
+      guard let path = wires.refusals.pop() else { return }
+      device.refused(path, now: Clock.now)
+    }
+  }
+
   /// Carries out what the device asks for.
   func perform() {
     for action in device.takeActions() {
@@ -185,7 +195,7 @@ public final class Engine {
       case .wakeOutbound:
         wires.outbound.ring()
       case .report(let report):
-        log.debug("\(report)")
+        reports.tell(report, to: log, now: Clock.monotonic)
       }
     }
   }
