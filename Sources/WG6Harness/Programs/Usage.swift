@@ -7,6 +7,8 @@ struct Usage {
   let peakKiB: Int
   /// Seconds of processor time, user's and kernel's, by the threads' names.
   let seconds: [String: Double]
+  /// Seconds that the first thread was ready to run, and had no processor.
+  let starved: Double
 
   init(of pid: pid_t) {
     let status = Files.text("/proc/\(pid)/status")
@@ -21,6 +23,8 @@ struct Usage {
       seconds[Files.text(place + "/comm").trimmed, default: 0] += time / 1e9
     }
     self.seconds = seconds
+    let schedule = Files.text("/proc/\(pid)/task/\(pid)/schedstat").split(separator: " ")
+    starved = schedule.count > 1 ? (Double(schedule[1]) ?? 0) / 1e9 : 0
   }
 
   /// Makes the peak count from now on.

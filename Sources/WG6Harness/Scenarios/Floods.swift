@@ -13,7 +13,10 @@ extension Scenario {
     let idle = Usage(of: siege.daemon.pid)
     lab.say("idle, the daemon has \(idle.residentKiB) KiB")
 
-    for attack in attacks { try siege.endure(attack) }
+    for attack in attacks {
+      // Who has no processor can't keep a promise about time. Then it counts once the machine has one to give.
+      try siege.endure(attack, triesLeft: 3)
+    }
     try siege.endureHalfOpen(pretenders, rounds: Siege.isLong ? 100 : 20)
 
     let above = Usage(of: siege.daemon.pid).peakKiB - idle.residentKiB
@@ -32,7 +35,7 @@ extension Siege {
   private static var endurance: Double { isLong ? 30 : 2 }
 
   /// Two handshakes and some pings of honest peers' while the attack goes on, and what it cost.
-  fileprivate func endure(_ attack: Attack) throws {
+  fileprivate func endure(_ attack: Attack, triesLeft: Int) throws {
     lab.say("\(attack.name), \(attack.rate) a second")
     try makeVisitorFresh()
     let sample = try attacker.capture(on: "wan", "udp port \(Tunnel.port)", packets: 20_000, bytes: 64)
@@ -55,6 +58,12 @@ extension Siege {
     lab.say(
       "  \(report.rate) a second were sent; the daemon had \(Usage.percent(shares.total)) of a processor "
         + "(\(shares.text)), and \(after.usage.peakKiB) KiB at the most")
+    let starved = (after.usage.starved - before.usage.starved) / (after.time - before.time)
+    if starved > 0.25, triesLeft > 1 {
+      lab.say(
+        "  once more: other programs kept the daemon waiting for a processor \(Usage.percent(starved)) of the time")
+      return try endure(attack, triesLeft: triesLeft - 1)
+    }
     try require(fresh, "a fresh peer")
     try require(known, "a peer that has been here")
     // On two processors that everyone shares some may drown in a full buffer; most may not.
