@@ -26,6 +26,7 @@ public struct Scenario: Sendable {
     .demo, .interop, .roaming, .natKeepalive, .natRemap, .daemonStarts, .daemonEnds, .upAndDown, .stickySource,
     .oneFamily,
     .firewallMark, .portChange, .allowedIPsFilter, .wgQuick, .wireAbuse, .controlAbuse, .badWeather, .allocations,
+    .counters, .packetSizes, .keys, .nesting,
   ]
 
   /// The scenario of that name.
