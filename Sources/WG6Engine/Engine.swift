@@ -174,7 +174,11 @@ public final class Engine {
       case .send(let message, let path, let peer):
         let sent = wires.send(message, along: path)
         if sent.sourceIsGone { peer?.forgetSource(of: path) }
-        if sent.count == 1 { peer?.sent(message.count) } else { wires.plane.drop(.networkRefusedMessage) }
+        if sent.count == 1 {
+          peer?.sent(message.count)
+        } else {
+          wires.plane.drop(.networkRefusedMessage, of: peer)
+        }
       case .wakeOutbound:
         wires.outbound.ring()
       case .report(let report):

@@ -10,6 +10,8 @@ public final class Host {
   public var endpoint: Endpoint
   /// Packets that came out of the tunnel.
   public private(set) var received: [[UInt8]] = []
+  /// ICMP errors about packets of programs here that could not be sent.
+  public private(set) var errors: [[UInt8]] = []
   /// What a program here answers to a packet: at once, before the control path has had a turn.
   public var reply: (([UInt8]) -> [UInt8]?)?
   /// How often a data thread had something to tell the control path.
@@ -72,7 +74,9 @@ public final class Host {
     unsafe packet.withUnsafeBytes { bytes in
       unsafe outbound.room.baseAddress!.copyMemory(from: bytes.baseAddress!, byteCount: bytes.count)
     }
-    outbound.push(length: packet.count, now: world.now.monotonic) { transmit($0) }
+    if let answer = unsafe outbound.push(length: packet.count, now: world.now.monotonic, send: { transmit($0) }) {
+      unsafe errors.append(Array(answer))
+    }
     outbound.flush(now: world.now.monotonic) { transmit($0) }
     outbound.leave()
   }

@@ -5,6 +5,8 @@ import WG6Protocol
 /// What a client of the control socket asks for (wireguard.com/xplatform, "Configuration Protocol").
 public enum ControlRequest: Sendable {
   case get
+  /// wg6's own, `drops=1`: what was dropped, by reason, of the device and of each peer.
+  case drops
   case set(DeviceUpdate)
   /// Nothing of the request is to be applied; the answer is its `errno`.
   case invalid(ControlError)
@@ -25,12 +27,12 @@ public struct ControlError: Error, Sendable, Equatable, CustomStringConvertible 
   public var description: String { message }
 }
 
-/// Reads requests line by line: `get=1` or `set=1`, the request's keys, a blank line.
+/// Reads requests line by line: `get=1`, `set=1` or `drops=1`, the request's keys, a blank line.
 ///
 /// The whole request is read before anything of it counts. After a mistake the rest of the request is swallowed, so that
 /// the connection goes on with the next one.
 public struct ControlRequestParser: ~Copyable {
-  private enum Kind { case get, set }
+  private enum Kind { case get, drops, set }
 
   /// Longer lines than this are a mistake: the longest real one has about 90 bytes.
   public static let maximumLineLength = 4096
@@ -59,7 +61,12 @@ public struct ControlRequestParser: ~Copyable {
     if let error {
       request = .invalid(error)
     } else {
-      request = kind == .get ? .get : .set(device)
+      request =
+        switch kind! {
+        case .get: .get
+        case .drops: .drops
+        case .set: .set(device)
+        }
     }
     self = ControlRequestParser()
     return request
@@ -77,7 +84,7 @@ public struct ControlRequestParser: ~Copyable {
     let value = line.extracting(equals + 1..<line.byteCount)
     switch kind {
     case nil: readOperation(key, value)
-    case .get: refuse(EINVAL, "\(quoted(key)), expected a blank line after get=1")
+    case .get, .drops: refuse(EINVAL, "\(quoted(key)), expected a blank line after the request")
     case .set:
       if key.equals("public_key") {
         startPeer(value)
@@ -94,6 +101,8 @@ public struct ControlRequestParser: ~Copyable {
       kind = .get
     } else if key.equals("set"), value.equals("1") {
       kind = .set
+    } else if key.equals("drops"), value.equals("1") {
+      kind = .drops
     } else if key.equals("get") || key.equals("set") {
       refuse(EINVAL, "\(key.string)=\(value.quotable), expected version 1 of the protocol, \(key.string)=1")
     } else {

@@ -129,9 +129,9 @@ public final class Device {
   public func handle(_ message: ControlMessage, from path: PackedPath, fill: Double = 0, now: Now) {
     defer { reclaim() }
     guard isUp else { return }
-    if let reason = receive(message, from: path, isLoaded: load.isHigh(fill: fill, now: now.monotonic), now: now) {
-      plane.drop(reason)
-      actions.append(.report(.messageDropped(reason, from: path.endpoint)))
+    if let drop = receive(message, from: path, isLoaded: load.isHigh(fill: fill, now: now.monotonic), now: now) {
+      plane.drop(drop.reason, of: drop.peer)
+      actions.append(.report(.messageDropped(drop.reason, from: path.endpoint)))
     }
   }
 
