@@ -109,7 +109,8 @@ public struct PeerSettings: Sendable {
   }
 
   var text: String {
-    var lines = ["[Peer]", "PublicKey = \(publicKey)", "AllowedIPs = \(allowedIPs.joined(separator: ", "))"]
+    var lines = ["[Peer]", "PublicKey = \(publicKey)"]
+    if !allowedIPs.isEmpty { lines.append("AllowedIPs = \(allowedIPs.joined(separator: ", "))") }
     if let presharedKey { lines.append("PresharedKey = \(presharedKey)") }
     if let endpoint { lines.append("Endpoint = \(endpoint)") }
     if let keepalive { lines.append("PersistentKeepalive = \(keepalive)") }

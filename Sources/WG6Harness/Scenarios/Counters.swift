@@ -66,7 +66,8 @@ private struct Ledger {
       let expected = (toServer + keepalives(true), toClient + keepalives(false))
       let client = try tunnel.clientNode.transfer(with: tunnel.serverKey)
       let server = try tunnel.serverNode.transfer(with: tunnel.clientKey)
-      seen = "expected \(expected), the client says \((client.sent, client.received)), the server "
+      seen =
+        "expected \(expected), the client says \((client.sent, client.received)), the server "
         + "\((server.received, server.sent))"
       if (client.sent, client.received) == expected && (server.received, server.sent) == expected { seen = "" }
       return seen.isEmpty

@@ -28,6 +28,8 @@ final class CheckedTraffic: Sendable {
   struct Load: Sendable {
     /// Bytes of the stream each way; it never ends by itself without.
     var streamBytes = Int.max
+    /// Bytes a second of the stream, each way; as fast as it goes without.
+    var streamRate: UInt32?
     /// Datagrams a second each way.
     var datagramRate = 100.0
     /// Bytes in a datagram, drawn from here for each.
@@ -50,6 +52,7 @@ final class CheckedTraffic: Sendable {
     var random = random
     table = (0..<Self.period).map { _ in UInt8.random(in: 0...255, using: &random) }
     sockets = try Sockets(near: near, far: far, port: port, patience: patience)
+    if let rate = load.streamRate { sockets.pace(rate) }
     Thread { [self] in
       run()
       ended.signal()
@@ -200,7 +203,11 @@ private struct Way {
         return (count, wrong, code)
       }
       guard count > 0 else {
-        if count == 0 { broken = "the stream ended" } else if code != EAGAIN { broken = String(cString: strerror(code)) }
+        if count == 0 {
+          broken = "the stream ended"
+        } else if code != EAGAIN {
+          broken = String(cString: strerror(code))
+        }
         return heard
       }
       heard = true
@@ -253,6 +260,10 @@ private final class Sockets: Sendable {
     let caller = try near.host.socket(family: family, type: SOCK_STREAM)
     nearStream = caller
     _ = fcntl(caller, F_SETFL, O_NONBLOCK)
+    // From its own address, which may decide about its route.
+    guard try SocketAddress(near.address, 0).withPointer({ bind(caller, $0, $1) }) == 0 else {
+      throw SystemFailure("bind \(near.address) of \(near.host.name)")
+    }
     _ = address.withPointer { connect(caller, $0, $1) }
     var question = pollfd(fd: listener, events: Int16(POLLIN), revents: 0)
     guard poll(&question, 1, Int32(patience * 1000)) > 0 else {
@@ -261,6 +272,13 @@ private final class Sockets: Sendable {
     }
     farStream = accept(listener, nil, nil)
     _ = fcntl(farStream, F_SETFL, O_NONBLOCK)
+  }
+
+  /// Lets the kernel send the streams at `rate` bytes a second.
+  func pace(_ rate: UInt32) {
+    for stream in [nearStream, farStream] {
+      withUnsafePointer(to: rate) { _ = setsockopt(stream, SOL_SOCKET, SO_MAX_PACING_RATE, $0, 4) }
+    }
   }
 
   deinit {

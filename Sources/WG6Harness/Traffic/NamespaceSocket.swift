@@ -5,14 +5,14 @@ extension Host {
   /// A fresh socket of this process that lives on this host, close-on-exec. The caller closes it.
   ///
   /// A socket belongs to the namespace of the thread that makes it, for good. So a thread goes there, makes it and ends.
-  func socket(family: Int32, type: __socket_type) throws -> Int32 {
+  func socket(family: Int32, type: __socket_type, transport: Int32 = 0) throws -> Int32 {
     let box = Box()
     let done = DispatchSemaphore(value: 0)
     let path = "/run/netns/\(namespace)"
     let thread = Thread {
       let namespace = open(path, O_RDONLY | O_CLOEXEC)
       if namespace >= 0, harness_enter_network_namespace(namespace) == 0 {
-        box.descriptor = Glibc.socket(family, Int32(type.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
+        box.descriptor = Glibc.socket(family, Int32(type.rawValue) | Int32(SOCK_CLOEXEC.rawValue), transport)
       }
       box.code = errno
       close(namespace)
