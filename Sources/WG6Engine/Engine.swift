@@ -28,6 +28,7 @@ public final class Engine {
   var isBound = false
   var mark: UInt32 = 0
   private var isUp = false
+  private var sources = SourceReview()
   private var ending: Ending?
 
   /// Why the engine has come to its end.
@@ -135,7 +136,8 @@ public final class Engine {
     device.advance(now: Clock.now)
     perform()
     if wires.interfaceIsGone.load(ordering: .acquiring) { interfaceChanged() }
-    timer.set(device.nextWake(now: Clock.monotonic))
+    sources.review(device, mark: mark)
+    timer.set([device.nextWake(now: Clock.monotonic), sources.nextWake].compactMap { $0 }.min())
   }
 
   private func handle(_ token: UInt64) {
@@ -145,6 +147,7 @@ public final class Engine {
     case Token.monitor:
       monitor.drain()
       interfaceChanged()
+      sources.routesChanged()
     case Token.signals:
       if let signal = signals.next() { ending = .signal(signal) }
     case Token.listener:

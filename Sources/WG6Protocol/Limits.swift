@@ -17,7 +17,7 @@ public struct Now: Sendable {
 extension Nanoseconds {
   /// How long before this instant `earlier` was; 0 where it was not. Threads look at the clock once a batch, so that what
   /// another one noted since then may well be ahead of it.
-  func since(_ earlier: Nanoseconds) -> Nanoseconds { self > earlier ? self - earlier : 0 }
+  package func since(_ earlier: Nanoseconds) -> Nanoseconds { self > earlier ? self - earlier : 0 }
 }
 
 /// The numbers that the protocol hangs on.

@@ -179,6 +179,19 @@ public final class Device {
     reclaim()
   }
 
+  /// The machine's addresses or routes have changed: a local address that datagrams to a peer would no longer leave
+  /// with by the interface that it was learnt at is forgotten, and the kernel chooses anew. What the peer sends next
+  /// may teach it again: the answer goes out from where the peer has written to.
+  ///
+  /// - Parameter interfaceLeft: the interface that a datagram along a path would leave by; nil where there is no way.
+  public func routesChanged(interfaceLeft: (PackedPath) -> UInt32?) {
+    for case let peer? in peers {
+      let path = peer.reference.path
+      guard path.hasSource, interfaceLeft(path) != path.sourceInterface else { continue }
+      peer.reference.forgetSource(of: path)
+    }
+  }
+
   // MARK: Shared by the parts of the control path
 
   func schedule(_ peer: Peer) {
