@@ -29,6 +29,7 @@ public final class Engine {
   var mark: UInt32 = 0
   private var isUp = false
   private var sources = SourceReview()
+  private var reports = ReportLog()
   private var ending: Ending?
 
   /// Why the engine has come to its end.
@@ -185,7 +186,7 @@ public final class Engine {
       case .wakeOutbound:
         wires.outbound.ring()
       case .report(let report):
-        log.debug("\(report)")
+        reports.tell(report, to: log, now: Clock.monotonic)
       }
     }
   }
