@@ -63,6 +63,11 @@ public struct Outbound: ~Copyable {
       }
       guard begin(peer, path, length: length, now: now, send: send) else { return nil }
     }
+    if unsafe packet.carriesData(under: train.keypair!.pointer.pointee.remoteIndex, pushed(length)) {
+      // What left as a datagram came back as a packet, and would again, longer each time. Its sender is this device.
+      plane.drop(.routingLoop, of: peer)
+      return nil
+    }
     train.seal(length: length, mtu: plane.mtu)
     return nil
   }

@@ -179,6 +179,11 @@ public final class Device {
     reclaim()
   }
 
+  /// The ways to all peers whose endpoint is known.
+  public var paths: [PackedPath] {
+    peers.compactMap { $0?.reference.path }.filter(\.isKnown)
+  }
+
   /// The machine's addresses or routes have changed: a local address that datagrams to a peer would no longer leave
   /// with by the interface that it was learnt at is forgotten, and the kernel chooses anew. What the peer sends next
   /// may teach it again: the answer goes out from where the peer has written to.
