@@ -28,7 +28,7 @@ public final class Engine {
   var isBound = false
   var mark: UInt32 = 0
   private var isUp = false
-  private var sources = SourceReview()
+  var sources = SourceReview()
   private var reports = ReportLog()
   private var ending: Ending?
 
@@ -137,7 +137,7 @@ public final class Engine {
     device.advance(now: Clock.now)
     perform()
     if wires.interfaceIsGone.load(ordering: .acquiring) { interfaceChanged() }
-    sources.review(device, mark: mark)
+    if let leads = sources.review(device, mark: mark) { wires.sockets.allowFragments(!leads) }
     timer.set([device.nextWake(now: Clock.monotonic), sources.nextWake].compactMap { $0 }.min())
   }
 
@@ -237,6 +237,8 @@ public final class Engine {
     let opened = try wires.open(port: wanted, mark: mark)
     port = opened.port
     isBound = true
+    // A new socket knows nothing of what was found out about the ways.
+    sources.configurationChanged()
     if let reason = opened.withoutIPv4 { log.notice("no IPv4 here (\(reason)): using IPv6 alone") }
     if let reason = opened.withoutIPv6 { log.notice("no IPv6 here (\(reason)): using IPv4 alone") }
     log.debug("listening on UDP port \(port)")

@@ -1,13 +1,15 @@
 import WG6Linux
 import WG6Protocol
 
-/// Looks at the peers' local addresses when routes have changed: soon, but never more than a tenth of the time, however
-/// many peers there are and however restless the routes.
+/// Looks at the peers' local addresses, and where the ways to them lead, when routes have changed: soon, but never more
+/// than a tenth of the time, however many peers there are and however restless the routes.
 struct SourceReview: ~Copyable {
   private static let interval = 100 * Limits.millisecond
 
   private var isDue = false
   private var notBefore: Nanoseconds = 0
+  /// When the last review will have taken no more than a tenth of the time.
+  private var restedAt: Nanoseconds = 0
   private var kernel: Kernel?
 
   /// When `review` wants to be called; nil while nothing has changed.
@@ -16,15 +18,30 @@ struct SourceReview: ~Copyable {
   /// Routes, addresses or rules are not what they were.
   mutating func routesChanged() { isDue = true }
 
-  mutating func review(_ device: Device, mark: UInt32) {
+  /// Endpoints or the mark are not what they were. That is no restlessness: the tenth is all there is to keep to.
+  mutating func configurationChanged() {
+    isDue = true
+    notBefore = min(notBefore, restedAt)
+  }
+
+  /// Does what is due.
+  ///
+  /// - Returns: whether the way to some peer leads through a tunnel, this one or another; nil where nothing was due. A
+  ///   datagram that is too long for a tunnel must not go into it in pieces: where tunnels lead through each other in a
+  ///   circle, packets grow with every round, and pieces would make them many instead of ending them.
+  mutating func review(_ device: Device, mark: UInt32) -> Bool? {
     let begun = Clock.monotonic
-    guard isDue, begun >= notBefore else { return }
+    guard isDue, begun >= notBefore else { return nil }
     isDue = false
     if kernel == nil { kernel = try? Kernel() }
-    guard let kernel else { return }
+    guard let kernel else { return nil }
     device.routesChanged { kernel.socket.interfaceLeft(along: $0, mark: mark) }
+    let interfaces = Set(device.paths.compactMap { kernel.socket.interfaceLeft(along: $0, mark: mark) })
+    let leadsThroughTunnel = interfaces.contains { kernel.socket.isTunnel($0) }
     let now = Clock.monotonic
-    notBefore = now + max(SourceReview.interval, 10 * now.since(begun))
+    restedAt = now + 10 * now.since(begun)
+    notBefore = max(restedAt, now + SourceReview.interval)
+    return leadsThroughTunnel
   }
 
   /// A socket that can be missing.
