@@ -137,7 +137,7 @@ public final class Engine {
     device.advance(now: Clock.now)
     perform()
     if wires.interfaceIsGone.load(ordering: .acquiring) { interfaceChanged() }
-    if let leads = sources.review(device, mark: mark) { wires.sockets.allowFragments(!leads) }
+    reviewRoutes()
     timer.set([device.nextWake(now: Clock.monotonic), sources.nextWake].compactMap { $0 }.min())
   }
 
@@ -189,6 +189,15 @@ public final class Engine {
         reports.tell(report, to: log, now: Clock.monotonic)
       }
     }
+  }
+
+  /// Looks at what routes have changed for us, where they have.
+  private func reviewRoutes() {
+    guard sources.nextWake != nil, let name = try? wires.tun.name(),
+      let findings = sources.review(device, interface: name, mark: mark)
+    else { return }
+    wires.sockets.allowFragments(!findings.leadsThroughTunnel)
+    wires.plane.setRouteMTUs(findings.routeMTUs)
   }
 
   // MARK: The interface

@@ -1,8 +1,10 @@
+import Glibc
 import WG6Linux
 import WG6Protocol
 
-/// Looks at the peers' local addresses, and where the ways to them lead, when routes have changed: soon, but never more
-/// than a tenth of the time, however many peers there are and however restless the routes.
+/// Looks at the peers' local addresses, where the ways to them lead, and the MTUs of the routes into the tunnel, when routes
+/// have changed: soon, but never more than a tenth of the time, however many peers there are and however restless the
+/// routes.
 struct SourceReview: ~Copyable {
   private static let interval = 100 * Limits.millisecond
 
@@ -24,12 +26,20 @@ struct SourceReview: ~Copyable {
     notBefore = min(notBefore, restedAt)
   }
 
-  /// Does what is due.
+  /// What a review found out.
+  struct Findings {
+    /// Whether the way to some peer leads through a tunnel, this one or another. A datagram that is too long for a tunnel
+    /// must not go into it in pieces: where tunnels lead through each other in a circle, packets grow with every round,
+    /// and pieces would make them many instead of ending them.
+    let leadsThroughTunnel: Bool
+    /// The MTUs that routes through the interface set for themselves.
+    let routeMTUs: [Int]
+  }
+
+  /// Does what is due; nil where nothing is.
   ///
-  /// - Returns: whether the way to some peer leads through a tunnel, this one or another; nil where nothing was due. A
-  ///   datagram that is too long for a tunnel must not go into it in pieces: where tunnels lead through each other in a
-  ///   circle, packets grow with every round, and pieces would make them many instead of ending them.
-  mutating func review(_ device: Device, mark: UInt32) -> Bool? {
+  /// - Parameter interface: the name of the tunnel's own.
+  mutating func review(_ device: Device, interface: String, mark: UInt32) -> Findings? {
     let begun = Clock.monotonic
     guard isDue, begun >= notBefore else { return nil }
     isDue = false
@@ -37,19 +47,23 @@ struct SourceReview: ~Copyable {
     guard let kernel else { return nil }
     device.routesChanged { kernel.socket.interfaceLeft(along: $0, mark: mark) }
     let interfaces = Set(device.paths.compactMap { kernel.socket.interfaceLeft(along: $0, mark: mark) })
-    let leadsThroughTunnel = interfaces.contains { kernel.socket.isTunnel($0) }
+    let findings = Findings(
+      leadsThroughTunnel: interfaces.contains { kernel.socket.isTunnel($0) },
+      routeMTUs: unsafe kernel.strictSocket.routeMTUs(via: if_nametoindex(interface)))
     let now = Clock.monotonic
     restedAt = now + 10 * now.since(begun)
     notBefore = max(restedAt, now + SourceReview.interval)
-    return leadsThroughTunnel
+    return findings
   }
 
-  /// A socket that can be missing.
+  /// Sockets that can be missing.
   private final class Kernel {
     let socket: NetlinkSocket
+    let strictSocket: NetlinkSocket
 
     init() throws(NetlinkError) {
       socket = try NetlinkSocket()
+      strictSocket = try NetlinkSocket()
     }
   }
 }

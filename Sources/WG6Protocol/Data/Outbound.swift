@@ -68,7 +68,7 @@ public struct Outbound: ~Copyable {
       plane.drop(.routingLoop, of: peer)
       return nil
     }
-    train.seal(length: length, mtu: plane.mtu)
+    train.seal(length: length, mtu: plane.mtu(around: length))
     return nil
   }
 
@@ -149,7 +149,7 @@ public struct Outbound: ~Copyable {
       if train.count == 0 { train.begin(peer, keypair, peer.path) }
       let room = unsafe train.room
       unsafe unstage(peer) { unsafe room.baseAddress!.copyMemory(from: $0.baseAddress!, byteCount: $0.count) }
-      train.seal(length: length, mtu: plane.mtu)
+      train.seal(length: length, mtu: plane.mtu(around: length))
     }
     flush(now: now, send: send)
   }
