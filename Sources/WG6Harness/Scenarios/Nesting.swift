@@ -130,16 +130,17 @@ private struct InnerTunnel {
       try lab.require(pings.lost == 0, "100 pings of 1340 bytes to \(target) through both layers, none lost")
       let traffic = try CheckedTraffic(
         from: (tunnel.client, own), to: (tunnel.server, target), port: header == 28 ? 7004 : 7006,
-        load: .init(streamBytes: 5_000_000, datagramSizes: 16...(1340 - header)), random: random)
+        load: .init(streamBytes: 5_000_000, streamRate: 10_000_000, datagramSizes: 16...(1340 - header)), random: random
+      )
       try waitUntil("the stream is through", within: 60) {
         let now = traffic.figures
         return now.broken != nil || (now.streamed.there == 5_000_000 && now.streamed.back == 5_000_000)
       }
       let figures = traffic.finish()
       try lab.require(
-        figures.broken == nil && figures.wrongBytes == 0 && figures.datagramsWrong == 0 && figures.datagramsTwice == 0
-          && figures.datagramsArrived == figures.datagramsSent,
-        "5 MB of TCP each way and \(figures.datagramsSent) datagrams, none altered", "\(figures)")
+        figures.isSound && figures.lossPercent < 10,
+        "5 MB of TCP each way, \(figures.datagramsArrived) of \(figures.datagramsSent) datagrams: none altered, none twice",
+        "\(figures)")
     }
     fragments.stop()
     try lab.require(fragments.packets().isEmpty, "nothing was fragmented on the cable", fragments.digest())

@@ -165,8 +165,7 @@ private final class StressRun {
   func watch() throws {
     handshakes.insert(try near.latestHandshake(with: far.keys.publicKey))
     let figures = traffic!.figures
-    guard figures.wrongBytes == 0, figures.datagramsWrong == 0, figures.datagramsTwice == 0, figures.broken == nil
-    else {
+    guard figures.isSound else {
       throw Disproved(claim: "\(title): nothing altered, nothing twice", detail: "\(figures)")
     }
   }
@@ -187,8 +186,7 @@ private final class StressRun {
     let figures = traffic!.finish(within: 60)
     let weather = relay.figures
     try lab.require(
-      figures.broken == nil && figures.wrongBytes == 0 && figures.streamed.there > 0 && figures.streamed.back > 0
-        && figures.datagramsWrong == 0 && figures.datagramsTwice == 0, "\(title): \(summary)", "\(figures)")
+      figures.isSound && figures.streamed.there > 0 && figures.streamed.back > 0, "\(title): \(summary)", "\(figures)")
     // What the relay loses is lost, and little more: a rekey takes nothing along.
     try lab.require(
       figures.lossPercent < 4,

@@ -19,6 +19,9 @@ final class CheckedTraffic: Sendable {
     /// Why the stream broke, if it did.
     var broken: String?
 
+    /// Whether all that arrived was right, and the stream arrived.
+    var isSound: Bool { broken == nil && wrongBytes == 0 && datagramsWrong == 0 && datagramsTwice == 0 }
+
     var lossPercent: Double {
       datagramsSent == 0 ? 0 : 100 * Double(datagramsSent - datagramsArrived) / Double(datagramsSent)
     }
