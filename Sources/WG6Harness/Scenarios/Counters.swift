@@ -24,8 +24,9 @@ extension Scenario {
 
     var (toServer, toClient) = (148 + 1280, 92 + 1280)
     for (address, header) in [(Tunnel.serverInner.v4, 28), (Tunnel.serverInner.v6, 48)] {
-      // From the smallest ping to the largest packet, with every rest modulo 16 and both sides of the last multiple.
-      let payloads = [0, 1, 7, 100, 1000] + (1400...1420).map { $0 - header }
+      // From the smallest ping that tells times (without, `ping` does not wait for the last answer) to the largest packet,
+      // with every rest modulo 16 and both sides of the last multiple.
+      let payloads = [16, 17, 23, 100, 1000] + (1400...1420).map { $0 - header }
       for payload in payloads {
         let pings = try tunnel.client.floodPing(address, count: 3, "-s", "\(payload)", "-M", "do")
         guard pings.lost == 0 else {
