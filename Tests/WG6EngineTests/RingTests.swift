@@ -4,19 +4,21 @@ import WG6Protocol
 
 @testable import WG6Engine
 
-@Suite struct `The queue of handshake messages` {
+@Suite struct `A ring between two threads` {
   private func message(_ number: Int) -> ControlMessage {
     withUnsafeBytes(of: number) { ControlMessage($0)! }
   }
 
-  private func number(_ entry: HandshakeQueue.Entry?) -> Int? {
+  private func number(_ entry: ArrivedMessage?) -> Int? {
     entry?.message.withUnsafeBytes { $0.loadUnaligned(as: Int.self) }
   }
 
   @Test func `keeps order, tells how full it is, and takes no more than it holds`() {
-    let queue = HandshakeQueue()
+    let queue = Ring<ArrivedMessage>(capacity: 1024)
     for round in 0..<5 {
-      let taken = (0..<1500).count { queue.push(message(round * 2000 + $0), from: PackedPath()) }
+      let taken = (0..<1500).count {
+        queue.push(ArrivedMessage(message: message(round * 2000 + $0), path: PackedPath()))
+      }
       #expect(taken == 1024)
       #expect(queue.fill == 1)
       for expected in 0..<1024 {
@@ -32,10 +34,10 @@ import WG6Protocol
   }
 
   @Test func `hands everything from one thread to another, once and whole`() {
-    let queue = HandshakeQueue()
+    let queue = Ring<ArrivedMessage>(capacity: 1024)
     let count = 100_000
     Thread.detachNewThread {
-      for number in 0..<count { while !queue.push(message(number), from: PackedPath()) {} }
+      for number in 0..<count { while !queue.push(ArrivedMessage(message: message(number), path: PackedPath())) {} }
     }
     var expected = 0
     while expected < count {
