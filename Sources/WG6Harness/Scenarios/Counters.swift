@@ -10,12 +10,12 @@ extension Scenario {
     try waitUntil("the cable carries packets", within: 15) {
       try tunnel.answers(from: tunnel.client, Tunnel.serverOuter.v4)
     }
-    let flood = try tunnel.client.floodPing(Tunnel.serverInner.v4, count: 10)
-    try lab.require(flood.lost == 0, "ten pings over a tunnel that had no session: none lost")
+    // `ping` waits but two round trips for its last answer, which may be too short; the counters tell whether it came.
+    _ = try tunnel.client.floodPing(Tunnel.serverInner.v4, count: 10)
     // 84 bytes of packet, padded to 96, and 32 of header and tag; the initiation's 148 and the response's 92.
     try ledger.require(
       lab, toServer: 148 + 10 * (96 + 32), toClient: 92 + 10 * (96 + 32),
-      "1,428 bytes to the server and 1,372 back, handshake, padding and tags included")
+      "ten pings and a handshake: 1,428 bytes to the server and 1,372 back, padding and tags included")
     let now = Int(Date().timeIntervalSince1970)
     for (node, peer) in [(tunnel.clientNode, tunnel.serverKey), (tunnel.serverNode, tunnel.clientKey)] {
       let age = now - (try node.latestHandshake(with: peer))
@@ -24,14 +24,10 @@ extension Scenario {
 
     var (toServer, toClient) = (148 + 1280, 92 + 1280)
     for (address, header) in [(Tunnel.serverInner.v4, 28), (Tunnel.serverInner.v6, 48)] {
-      // From the smallest ping that tells times (without, `ping` does not wait for the last answer) to the largest packet,
-      // with every rest modulo 16 and both sides of the last multiple.
-      let payloads = [16, 17, 23, 100, 1000] + (1400...1420).map { $0 - header }
+      // From the smallest ping to the largest packet, with every rest modulo 16 and both sides of the last multiple.
+      let payloads = [0, 1, 7, 100, 1000] + (1400...1420).map { $0 - header }
       for payload in payloads {
-        let pings = try tunnel.client.floodPing(address, count: 3, "-s", "\(payload)", "-M", "do")
-        guard pings.lost == 0 else {
-          throw Disproved(claim: "3 pings of \(payload) bytes to \(address)", detail: "\(pings.lost) lost")
-        }
+        _ = try tunnel.client.floodPing(address, count: 3, "-s", "\(payload)", "-M", "do")
         let padded = min((payload + header + 15) / 16 * 16, 1420)
         toServer += 3 * (padded + 32)
         toClient += 3 * (padded + 32)
