@@ -19,7 +19,9 @@ extension Scenario {
     func count() throws -> Int {
       try tunnel.serverNode.column("allowed-ips")[tunnel.clientKey]?.split(separator: " ").count ?? 0
     }
-    let pings = try tunnel.client.startPing(Tunnel.serverInner.v4, count: 100_000, every: 0.005)
+    let traffic = try CheckedTraffic(
+      from: (tunnel.client, Tunnel.clientInner.v4), to: (tunnel.server, Tunnel.serverInner.v4),
+      load: .init(streamBytes: 0, datagramRate: 500), random: SeededGenerator(seed: 1))
     for batch in 0..<200 {
       let lines = (0..<256).map { index in
         index.isMultiple(of: 2)
@@ -37,10 +39,10 @@ extension Scenario {
       try request(key + "replace_allowed_ips=true\n" + (own.map { "allowed_ip=\($0)\n" } + others).joined())
     }
     try lab.require(count() == 2_560 + own.count, "replaced a hundred times by 2,560 others", "\(try count())")
-    pings.program.send(SIGINT)
-    let result = try pings.result(within: 20)
+    let figures = traffic.finish()
     try lab.require(
-      result.lost == 0 && result.sent > 20, "of \(result.sent) pings meanwhile none was lost", "\(result.lost) lost")
+      figures.isSound && figures.datagramsSent > 100 && figures.datagramsArrived == figures.datagramsSent,
+      "of \(figures.datagramsSent) datagrams both ways meanwhile none was lost", "\(figures)")
 
     try manyPeers(lab)
   }

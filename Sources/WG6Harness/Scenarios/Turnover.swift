@@ -10,7 +10,9 @@ extension Scenario {
     let (client, server) = (tunnel.client, tunnel.server)
     let descriptors = { (program: Program) in Files.names(in: "/proc/\(program.pid)/fd").count }
     let before = (descriptors(tunnel.clientNode.daemon!), descriptors(tunnel.serverNode.daemon!))
-    let pings = try client.startPing(Tunnel.serverInner.v6, count: 100_000, every: 0.01)
+    let traffic = try CheckedTraffic(
+      from: (client, Tunnel.clientInner.v6), to: (server, Tunnel.serverInner.v6),
+      load: .init(streamBytes: 0, datagramRate: 100), random: SeededGenerator(seed: 1))
 
     var passed = 0
     for round in 0..<50 {
@@ -29,11 +31,11 @@ extension Scenario {
         try end(second, Ending.allCases[round / 2 % 3], whilePinging: second.server, from: client)
       }
     }
-    pings.program.send(SIGINT)
-    let result = try pings.result(within: 20)
+    let figures = traffic.finish()
     try lab.require(true, "50 rounds: \(passed) pairs of interfaces were made, worked, and went")
     try lab.require(
-      result.lost == 0, "of \(result.sent) pings through the tunnel that stayed, none was lost", "\(result.lost) lost")
+      figures.isSound && figures.datagramsArrived == figures.datagramsSent,
+      "of \(figures.datagramsSent) datagrams through the tunnel that stayed, both ways, none was lost", "\(figures)")
     for host in [client, server] {
       try waitUntil("only one daemon is left on \(host.name)") { host.daemons(of: lab.implementation).count == 1 }
       let links = try host.ip("-o", "link", "show").split(separator: "\n").count
