@@ -28,7 +28,7 @@ public final class Engine {
   var isBound = false
   var mark: UInt32 = 0
   private var isUp = false
-  private var sources = SourceReview()
+  var sources = SourceReview()
   private var reports = ReportLog()
   private var ending: Ending?
 
@@ -141,7 +141,7 @@ public final class Engine {
     device.advance(now: Clock.now)
     perform()
     if wires.interfaceIsGone.load(ordering: .acquiring) { interfaceChanged() }
-    sources.review(device, mark: mark)
+    reviewRoutes()
     timer.set([device.nextWake(now: Clock.monotonic), sources.nextWake].compactMap { $0 }.min())
   }
 
@@ -204,6 +204,15 @@ public final class Engine {
     }
   }
 
+  /// Looks at what routes have changed for us, where they have.
+  private func reviewRoutes() {
+    guard sources.nextWake != nil, let name = try? wires.tun.name(),
+      let findings = sources.review(device, interface: name, mark: mark)
+    else { return }
+    wires.sockets.allowFragments(!findings.leadsThroughTunnel)
+    wires.plane.setRouteMTUs(findings.routeMTUs)
+  }
+
   // MARK: The interface
 
   /// Something about an interface has changed: looks at ours.
@@ -250,6 +259,8 @@ public final class Engine {
     let opened = try wires.open(port: wanted, mark: mark)
     port = opened.port
     isBound = true
+    // A new socket knows nothing of what was found out about the ways.
+    sources.configurationChanged()
     if let reason = opened.withoutIPv4 { log.notice("no IPv4 here (\(reason)): using IPv6 alone") }
     if let reason = opened.withoutIPv6 { log.notice("no IPv6 here (\(reason)): using IPv4 alone") }
     log.debug("listening on UDP port \(port)")

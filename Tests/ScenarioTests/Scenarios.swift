@@ -74,6 +74,41 @@ struct Scenarios {
   @Test("Ten thousand pings cost no call of malloc per packet", .needs("allocations"))
   func allocations() throws { try play("allocations") }
 
+  @Test("Both sides' counters hold every byte on the wire and none more", .needs("counters"))
+  func counters() throws { try play("counters") }
+
+  @Test(
+    "Frames of 1,420 and of 34,736 bytes pass over both families, and padding stays within an MTU",
+    .needs("packet-sizes"))
+  func packetSizes() throws { try play("packet-sizes") }
+
+  @Test("A changed key takes effect at once, and low-order keys cause no packet", .needs("keys"))
+  func keys() throws { try play("keys") }
+
+  @Test("Tunnels pass through tunnels, and loops of them die out", .needs("nesting"))
+  func nesting() throws { try play("nesting") }
+
+  @Test(
+    "Default routes lead through the tunnel by rule and mark, and its own packets around it", .needs("policy-routing"))
+  func policyRouting() throws { try play("policy-routing") }
+
+  @Test("Outer sources follow addresses and routes, and answers go back the way they came", .needs("source-addresses"))
+  func sourceAddresses() throws { try play("source-addresses") }
+
+  @Test("What cannot go into the tunnel is answered at once, behind NAT as well", .needs("unreachable"))
+  func unreachable() throws { try play("unreachable") }
+
+  @Test("Tens of thousands of allowed IPs change under traffic that loses nothing", .needs("many-prefixes"))
+  func manyPrefixes() throws { try play("many-prefixes") }
+
+  @Test("Interfaces come and go fifty times, and the one beside them loses nothing", .needs("turnover"))
+  func turnover() throws { try play("turnover") }
+
+  @Test(
+    "On a path that loses, delays and reorders, no byte is altered and nothing arrives twice", .needs("stress"),
+    .timeLimit(.minutes(5)))
+  func stress() throws { try play("stress") }
+
   @Test(
     "Nobody can tell us from wireguard-go and the kernel: pings, rekeys, throughput", .needs("interop"),
     .timeLimit(.minutes(15)))

@@ -79,7 +79,7 @@ private func crowd(_ lab: Lab, _ tunnel: Tunnel) throws {
 /// Requests with exactly one mistake, each at some place among lines that are right.
 private enum BrokenRequest {
   static func drawn(peer: String, _ random: inout SeededGenerator) -> String {
-    let key = hexadecimal(Data(base64Encoded: peer) ?? Data())
+    let key = ControlSocket.hexadecimal(peer)
     func junk(_ count: Int) -> String {
       (0..<count).map { _ in String("0123456789abcdefghijkl:/.=%-".randomElement(using: &random)!) }.joined()
     }
@@ -109,9 +109,5 @@ private enum BrokenRequest {
       let right = ["allowed_ip=10.99.0.0/16\n", "persistent_keepalive_interval=9\n", ""].randomElement(using: &random)!
       return "set=1\npublic_key=\(key)\n\(right)\(ofPeer.randomElement(using: &random)!)\n\n"
     }
-  }
-
-  private static func hexadecimal(_ bytes: Data) -> String {
-    bytes.map { String(format: "%02x", $0) }.joined()
   }
 }
