@@ -57,7 +57,7 @@ import WG6Simulation
 
   @Test func `an unanswered initiation is repeated every 5 s and a little, 18 times in all`() {
     let pair = Pair(seed: 5)
-    pair.world.link = { _, _ in [] }
+    pair.world.link = .cut
     pair.alice.send(pair.toBob())
     pair.world.run(for: 200 * Limits.second)
     let sent = pair.world.wire.map(\.sentAt)
@@ -121,7 +121,7 @@ import WG6Simulation
     let pair = Pair(seed: 10)
     pair.alice.send(pair.toBob())
     pair.world.run(for: 30 * Limits.second)
-    pair.world.link = { _, _ in [] }
+    pair.world.link = .cut
     pair.alice.send(pair.toBob())
     let sentAt = pair.world.now.monotonic
     pair.world.run(for: 16 * Limits.second)

@@ -107,6 +107,19 @@ extension Device {
     }
   }
 
+  /// Indices that lead to a session or to a handshake of our own, for tests.
+  package var indexCount: Int { indexOwners.count }
+
+  /// Hands the sending and the receiving key of every session to `body`, for tests that look for them afterwards.
+  package func withSessionKeys(_ body: (RawSpan) -> Void) {
+    for case let peer? in peers {
+      for case let keypair? in [peer.previous, peer.current, peer.next] {
+        unsafe body(UnsafeRawBufferPointer(start: keypair.pointer.pointee.sendingKey, count: 32).bytes)
+        unsafe body(UnsafeRawBufferPointer(start: keypair.pointer.pointee.receivingKey, count: 32).bytes)
+      }
+    }
+  }
+
   /// Unpublishes a keypair that is in no slot any more.
   private func drop(_ keypair: KeypairReference?) {
     guard let keypair else { return }
