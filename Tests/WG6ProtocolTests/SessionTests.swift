@@ -70,6 +70,18 @@ import WG6Simulation
     #expect(pair.alice.device.plane.dropCount(.handshakeGivenUp) == 1)
   }
 
+  @Test func `data under an old key that is not answered is tried for 18 times, not counted anew after 15 s`() {
+    let pair = Pair(seed: 17)
+    pair.alice.send(pair.toBob())
+    pair.world.run(for: 130 * Limits.second)
+    pair.world.link = .cut
+    let before = pair.world.wire.count
+    // The key's age asks for a handshake at once, the silence asks again 15 s later.
+    pair.alice.send(pair.toBob())
+    pair.world.run(for: 200 * Limits.second)
+    #expect(types(pair.world).dropFirst(before) == [4] + Array(repeating: 1, count: 18))
+  }
+
   @Test func `data that is not answered is acknowledged by a keepalive after 10 s`() throws {
     let pair = Pair(seed: 6)
     pair.alice.send(pair.toBob())
