@@ -170,6 +170,28 @@ import WG6Simulation
     #expect(initiations.count == 3)
   }
 
+  @Test(arguments: 20..<24 as Range<UInt64>)
+  func `renewing a session that both ends began at once loses nothing that is under way`(seed: UInt64) {
+    let pair = Pair(seed: seed)
+    pair.world.link.delay = 50 * Limits.millisecond
+    var count = 0
+    func talk(_ times: Int, every interval: Nanoseconds) {
+      for _ in 0..<times {
+        pair.alice.send(pair.toBob(count))
+        pair.bob.send(pair.toAlice(count))
+        count += 1
+        pair.world.run(for: interval)
+      }
+    }
+    talk(119, every: Limits.second)
+    // One of the two still has the session that it answered with, and that nobody ever used.
+    talk(600, every: 5 * Limits.millisecond)
+    pair.world.run(for: Limits.second)
+    #expect(pair.bob.received == (0..<count).map { pair.toBob($0) })
+    #expect(pair.alice.received == (0..<count).map { pair.toAlice($0) })
+    #expect(pair.world.wire.count { $0.type == 1 } == 3)
+  }
+
   @Test func `a responder that is quicker to answer than its control path does not initiate`() {
     let pair = Pair(seed: 15)
     pair.bob.reply = { _ in pair.toAlice(1) }
