@@ -1,6 +1,7 @@
 # make            build everything, optimised
 # make demo       (root) see a tunnel carry IPv6 through NAT, on networks made for it
 # make test       the whole suite; as root, with networks and other people's WireGuard
+# make simulate-nightly   5,000 simulated worlds with new seeds: FROM=1 COUNT=5000 choose them
 # make install    PREFIX=/usr/local DESTDIR=
 # NO_INSTALL=1 keeps demo and test from installing Debian packages.
 
@@ -19,7 +20,7 @@ bash_completions = $(DESTDIR)$(PREFIX)/share/bash-completion/completions
 zsh_completions = $(DESTDIR)$(PREFIX)/share/zsh/site-functions
 fish_completions = $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d
 
-.PHONY: all release demo test test-units test-scenarios install uninstall format lint clean
+.PHONY: all release demo test test-units test-scenarios simulate-nightly install uninstall format lint clean
 
 all: release
 
@@ -44,6 +45,13 @@ test-units:
 test-scenarios: release
 	@scripts/install-packages run kernel
 	WG6_BIN=$(RELEASE) $(SWIFT) test --filter ScenarioTests
+
+FROM ?= $(shell date +%s)
+COUNT ?= 5000
+
+simulate-nightly:
+	$(SWIFT) build -c release --product wg6-simulate
+	$(RELEASE)/wg6-simulate --nightly --count $(COUNT) --from $(FROM)
 
 install: release
 	install -d $(bindir)

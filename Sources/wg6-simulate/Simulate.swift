@@ -68,19 +68,23 @@ struct Simulate: ParsableCommand {
   }
 
   private func playMany() throws {
-    // Two hours of one world a night for each of them is a hundred nights' worth: it has its turn now and then.
-    let scenarios = scenario.flatMap(Scenario.named).map { [$0] } ?? Scenario.all
+    let scenarios = scenario.flatMap(Scenario.named).map { [$0] } ?? Scenario.short
     let count = count ?? (nightly ? 5000 : 100)
+    var worlds = (0..<count).map { (scenarios[$0 % scenarios.count], from &+ UInt64($0)) }
+    // The long ones have their turn once a thousand worlds, and at least once.
+    if scenario == nil {
+      for long in Scenario.long { worlds += (0..<max(1, count / 1000)).map { (long, from &+ UInt64($0)) } }
+    }
     var failures = 0, packets = 0
-    for number in 0..<count {
-      let verdict = scenarios[number % scenarios.count].play(seed: from &+ UInt64(number), ownsProcess: true)
+    for (scenario, seed) in worlds {
+      let verdict = scenario.play(seed: seed, ownsProcess: true)
       packets += verdict.packetsAccepted
       if !verdict.isGood {
         failures += 1
         print(verdict)
       }
     }
-    print("\(count) worlds from seed \(from), \(packets) packets accepted, \(failures) worlds gone wrong")
+    print("\(worlds.count) worlds from seed \(from), \(packets) packets accepted, \(failures) worlds gone wrong")
     if failures > 0 { throw ExitCode.failure }
   }
 }

@@ -9,7 +9,7 @@ extension Scenario {
     let attacker = Attacker(in: world, targets: world.hosts.filter { $0.box == nil })
     if world.random.happens(0.5) { world.link.loss = 0.1 }
     // On to the end, also while the others have to find together.
-    attacker.strike(every: 300 * Limits.millisecond, until: world.now.monotonic + 400 * second)
+    attacker.strike(every: 600 * Limits.millisecond, until: world.now.monotonic + 220 * second)
     world.gossip(home, clients, for: 140 * second)
     world.converge(on: home)
     world.fallSilent()
@@ -84,8 +84,7 @@ extension Scenario {
     halfOpen(world, count: 500)
   }
 
-  /// A hundred thousand of them.
-  public static let hundredThousandHalfOpen = Scenario(
+  static let halfOpen100000 = Scenario(
     "half-open-100000", "a hundred thousand handshakes begun, and never finished"
   ) { world in
     halfOpen(world, count: 100_000)

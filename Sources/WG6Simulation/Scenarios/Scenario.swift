@@ -18,11 +18,17 @@ public struct Scenario: Sendable {
     self.happen = happen
   }
 
-  /// Every scenario, in the order to tell them in.
-  public static let all: [Scenario] = [
+  /// Those that are short enough to be played by the thousand.
+  public static let short: [Scenario] = [
     randomWeather, nat, roaming, sleepers, restarts, clockSteps, longIdle, bothInitiate, rekeyUnderLoad, counters,
-    attacked, overtaken, replayed, scanned, flooded, halfOpen, twoHours,
+    attacked, overtaken, replayed, scanned, flooded, halfOpen,
   ]
+
+  /// Those that take a second or more.
+  public static let long: [Scenario] = [twoHours, halfOpen100000]
+
+  /// Every scenario, in the order to tell them in.
+  public static let all = short + long
 
   public static func named(_ name: String) -> Scenario? { all.first { $0.name == name } }
 
