@@ -9,8 +9,8 @@ extension Scenario {
     let attacker = Attacker(in: world, targets: world.hosts.filter { $0.box == nil })
     if world.random.happens(0.5) { world.link.loss = 0.1 }
     // On to the end, also while the others have to find together.
-    attacker.strike(every: 600 * Limits.millisecond, until: world.now.monotonic + 220 * second)
-    world.gossip(home, clients, for: 140 * second)
+    attacker.strike(every: 800 * Limits.millisecond, until: world.now.monotonic + 180 * second)
+    world.gossip(home, clients, for: 100 * second)
     world.converge(on: home)
     world.fallSilent()
   }
@@ -64,12 +64,12 @@ extension Scenario {
     "flooded", "a flood of handshakes by who knows the public key; peers get through by cookies"
   ) { world in
     let (home, cafe) = world.addPair()
-    home.handshakeRate = 8
+    home.handshakeRate = 2
     let isBefore = world.random.happens(0.5)
     if isBefore { world.gossip(home, [cafe], for: 5 * second) }
     let attacker = Attacker(
       in: world, targets: [home], arms: world.random.pick([[.mac1], [.mac1, .replay, .cookie], [.stranger]]))
-    attacker.strike(every: 25 * Limits.millisecond, until: world.now.monotonic + 18 * second)
+    attacker.strike(every: 40 * Limits.millisecond, until: world.now.monotonic + 16 * second)
     world.run(for: 5 * second)
     if isBefore { cafe.restart() }
     // The first try is answered with a cookie, and the second one goes through.

@@ -11,16 +11,16 @@ extension Scenario {
     let unbearable: Mishap = world.random.happens(0.5) ? .restart : .clockStep
     let mishaps = Mishap.allCases.filter { $0 != unbearable }
     for host in world.hosts where world.random.happens(0.6) { host.uplink = .random(&world.random) }
-    world.suffer(mishaps, every: 15 * second, for: 200 * second, longest: 60 * second)
-    world.gossip(home, clients, for: 200 * second)
+    world.suffer(mishaps, every: 10 * second, for: 120 * second, longest: 60 * second)
+    world.gossip(home, clients, for: 120 * second)
     world.converge(on: home)
     world.fallSilent()
   }
 
   static let nat = Scenario("nat", "clients behind NAT boxes that forget, rebind and reboot") { world in
     let (home, clients) = world.addStar(behindNAT: 1)
-    world.suffer([.natReboot, .outage, .weather], every: 20 * second, for: 200 * second, longest: 90 * second)
-    world.gossip(home, clients, for: 200 * second)
+    world.suffer([.natReboot, .outage, .weather], every: 15 * second, for: 120 * second, longest: 90 * second)
+    world.gossip(home, clients, for: 120 * second)
     world.converge(on: home)
     world.fallSilent()
   }
@@ -35,7 +35,7 @@ extension Scenario {
 
   static let sleepers = Scenario("sleepers", "hosts that sleep, for a moment or for hours") { world in
     let (home, cafe) = world.addPair()
-    for _ in 0..<3 {
+    for _ in 0..<2 {
       let sleeper = world.random.pick([home, cafe])
       world.gossip(home, [cafe], for: 20 * second)
       sleeper.sleep()
@@ -66,7 +66,7 @@ extension Scenario {
 
   static let longIdle = Scenario("long-idle", "a word now and then, with hours of silence between") { world in
     let (home, cafe) = world.addPair()
-    for _ in 0..<4 {
+    for _ in 0..<2 {
       world.gossip(home, [cafe], for: world.random.duration(second, 20 * second))
       if world.random.happens(0.3) { world.random.pick([home, cafe]).uplink = .cut }
       world.fallSilent()
