@@ -1,7 +1,12 @@
 # make            build everything, optimised
 # make demo       (root) see a tunnel carry IPv6 through NAT, on networks made for it
 # make test       the whole suite; as root, with networks and other people's WireGuard
+<<<<<<< HEAD
 # make simulate-nightly   5,000 simulated worlds with new seeds: FROM=1 COUNT=5000 choose them
+=======
+# make fuzz       TARGET=message TIME=60: coverage-guided fuzzing of one target for so many seconds (docs/fuzzing.md)
+# make test-asan, make test-tsan   (root) the tests under the address and the thread sanitizer (docs/testing.md)
+>>>>>>> main
 # make install    PREFIX=/usr/local DESTDIR=
 # NO_INSTALL=1 keeps demo and test from installing Debian packages.
 
@@ -12,7 +17,11 @@ SWIFT ?= swift
 # The runtime goes into the binaries, so that what is tested is what gets installed, and needs no toolchain.
 BUILD = $(SWIFT) build -c release --static-swift-stdlib --explicit-target-dependency-import-check error
 RELEASE = $(CURDIR)/.build/release
-SOURCES = Package.swift Sources Tests
+SOURCES = Package.swift Sources Tests Fuzz
+# gold, the default, can't link libFuzzer; the targets look at the engine's inside.
+FUZZ_FLAGS = --sanitize=address -Xswiftc -sanitize=fuzzer -Xswiftc -use-ld=lld -Xswiftc -enable-testing
+TARGET ?= message
+TIME ?= 60
 
 bindir = $(DESTDIR)$(PREFIX)/bin
 mandir = $(DESTDIR)$(PREFIX)/share/man
@@ -20,7 +29,11 @@ bash_completions = $(DESTDIR)$(PREFIX)/share/bash-completion/completions
 zsh_completions = $(DESTDIR)$(PREFIX)/share/zsh/site-functions
 fish_completions = $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d
 
+<<<<<<< HEAD
 .PHONY: all release demo test test-units test-scenarios simulate-nightly install uninstall format lint clean
+=======
+.PHONY: all release demo test test-units test-scenarios test-asan test-tsan fuzz fuzz-build fuzz-corpus install uninstall format lint clean
+>>>>>>> main
 
 all: release
 
@@ -46,12 +59,32 @@ test-scenarios: release
 	@scripts/install-packages run kernel
 	WG6_BIN=$(RELEASE) $(SWIFT) test --filter ScenarioTests
 
+<<<<<<< HEAD
 FROM ?= $(shell date +%s)
 COUNT ?= 5000
 
 simulate-nightly:
 	$(SWIFT) build -c release --product wg6-simulate
 	$(RELEASE)/wg6-simulate --nightly --count $(COUNT) --from $(FROM)
+=======
+test-asan:
+	@scripts/install-packages build run
+	scripts/test-sanitized address
+
+test-tsan:
+	@scripts/install-packages build run
+	scripts/test-sanitized thread
+
+fuzz-build:
+	@scripts/install-packages build
+	WG6_FUZZ=1 $(SWIFT) build -c release --product wg6-fuzz --scratch-path .build/fuzz $(FUZZ_FLAGS)
+
+fuzz: fuzz-build
+	@scripts/fuzz $(TARGET) $(TIME)
+
+fuzz-corpus: fuzz-build
+	@scripts/fuzz --corpus
+>>>>>>> main
 
 install: release
 	install -d $(bindir)

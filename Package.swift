@@ -85,8 +85,19 @@ let package = Package(
       swiftSettings: testing),
     .testTarget(
       name: "WG6EngineTests",
-      dependencies: ["WG6Engine", "WG6Protocol", "WG6Linux", "WG6Crypto", "CLinux"], swiftSettings: testing),
+      dependencies: ["WG6Engine", "WG6Protocol", "WG6Linux", "WG6Crypto", "CLinux", logging], swiftSettings: testing),
     .testTarget(name: "CommandLineTests", dependencies: ["wg6", "wg6d", "BrokenFiles"], swiftSettings: testing),
     .testTarget(name: "ScenarioTests", dependencies: ["WG6Harness"], swiftSettings: testing),
   ]
 )
+
+// The fuzzer links libFuzzer, which only `make fuzz` asks for.
+if Context.environment["WG6_FUZZ"] != nil {
+  package.targets += [
+    .systemLibrary(name: "CLibFuzzer", path: "Fuzz/CLibFuzzer"),
+    .executableTarget(
+      name: "wg6-fuzz",
+      dependencies: ["WG6Protocol", "WG6Config", "WG6Crypto", "WG6Simulation", "BrokenFiles", "CLibFuzzer"],
+      path: "Fuzz/Sources", swiftSettings: testing),
+  ]
+}

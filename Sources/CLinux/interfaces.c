@@ -66,7 +66,10 @@ int linux_interface_flags(const char *name) {
 int linux_link_monitor(void) {
   int descriptor = socket(AF_NETLINK, SOCK_RAW | SOCK_NONBLOCK | SOCK_CLOEXEC, NETLINK_ROUTE);
   if (descriptor < 0) return -errno;
-  struct sockaddr_nl address = {.nl_family = AF_NETLINK, .nl_groups = RTMGRP_LINK | RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR};
+  struct sockaddr_nl address = {
+      .nl_family = AF_NETLINK,
+      .nl_groups = RTMGRP_LINK | RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR | RTMGRP_IPV4_ROUTE | RTMGRP_IPV6_ROUTE
+          | RTMGRP_IPV4_RULE | 1u << (RTNLGRP_IPV6_RULE - 1)};
   if (bind(descriptor, (struct sockaddr *)&address, sizeof address) != 0) {
     int error = errno;
     close(descriptor);

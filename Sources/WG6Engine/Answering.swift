@@ -15,6 +15,8 @@ extension Engine {
       status.listenPort = port
       status.firewallMark = mark
       status.writeAnswer(to: &text)
+    case .drops:
+      device.status().writeDropsAnswer(to: &text)
     case .invalid(let error):
       log.error("control request refused, \(error.message)")
       ControlAnswer.write(errno: error.errno, to: &text)

@@ -28,6 +28,8 @@ public final class Engine {
   var isBound = false
   var mark: UInt32 = 0
   private var isUp = false
+  private var sources = SourceReview()
+  private var reports = ReportLog()
   private var ending: Ending?
 
   /// Why the engine has come to its end.
@@ -131,11 +133,13 @@ public final class Engine {
     try poller.wait { ready.append(($0, $1)) }
     for entry in ready { handle(entry.token) }
     handleHandshakes()
+    handleRefusals()
     device.handleEvents(now: Clock.now)
     device.advance(now: Clock.now)
     perform()
     if wires.interfaceIsGone.load(ordering: .acquiring) { interfaceChanged() }
-    timer.set(device.nextWake(now: Clock.monotonic))
+    sources.review(device, mark: mark)
+    timer.set([device.nextWake(now: Clock.monotonic), sources.nextWake].compactMap { $0 }.min())
   }
 
   private func handle(_ token: UInt64) {
@@ -145,6 +149,7 @@ public final class Engine {
     case Token.monitor:
       monitor.drain()
       interfaceChanged()
+      sources.routesChanged()
     case Token.signals:
       if let signal = signals.next() { ending = .signal(signal) }
     case Token.listener:
@@ -167,6 +172,14 @@ public final class Engine {
     wires.control.ring()
   }
 
+  /// As many as wait at a time; there is nothing urgent about them.
+  private func handleRefusals() {
+    for _ in 0..<64 {
+      guard let path = wires.refusals.pop() else { return }
+      device.refused(path, now: Clock.now)
+    }
+  }
+
   /// Carries out what the device asks for.
   func perform() {
     for action in device.takeActions() {
@@ -174,11 +187,15 @@ public final class Engine {
       case .send(let message, let path, let peer):
         let sent = wires.send(message, along: path)
         if sent.sourceIsGone { peer?.forgetSource(of: path) }
-        if sent.count == 1 { peer?.sent(message.count) } else { wires.plane.drop(.networkRefusedMessage) }
+        if sent.count == 1 {
+          peer?.sent(message.count)
+        } else {
+          wires.plane.drop(.networkRefusedMessage, of: peer)
+        }
       case .wakeOutbound:
         wires.outbound.ring()
       case .report(let report):
-        log.debug("\(report)")
+        reports.tell(report, to: log, now: Clock.monotonic)
       }
     }
   }

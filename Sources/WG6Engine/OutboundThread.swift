@@ -55,7 +55,10 @@ struct OutboundThread: ~Copyable {
       for _ in 0..<Train.capacity {
         let length = unsafe wires.tun.read(into: path.room)
         if length > 0 {
-          path.push(length: length, now: now) { sender.send($0) }
+          if let answer = unsafe path.push(length: length, now: now, send: { sender.send($0) }) {
+            // An interface that went down meanwhile takes nothing, and nobody waits for it.
+            _ = unsafe wires.tun.write(answer)
+          }
           continue
         }
         path.flush(now: now) { sender.send($0) }
@@ -115,7 +118,7 @@ struct OutboundThread: ~Copyable {
       patience: TrainSender.patience)
     if sent.sourceIsGone { train.peer?.forgetSource(of: train.path) }
     guard sent.count < train.count else { return train.byteCount }
-    wires.plane.drop(.networkRefusedMessage, count: train.count - sent.count)
+    wires.plane.drop(.networkRefusedMessage, of: train.peer, count: train.count - sent.count)
     return (0..<sent.count).reduce(0) { unsafe $0 + train.datagram($1).count }
   }
 }

@@ -63,7 +63,7 @@ public enum Interface {
   }
 }
 
-/// Tells that something about some interface or address has changed; what, is to be asked.
+/// Tells that something about some interface, address, route or rule has changed; what, is to be asked.
 public struct InterfaceMonitor: ~Copyable, Sendable {
   public let descriptor: OwnedDescriptor
 

@@ -60,6 +60,8 @@ public struct DeviceStatus: Sendable {
   public var firewallMark: UInt32
   /// In the order in which they were added.
   public var peers: [PeerStatus]
+  /// What was dropped, whoever's it was; those of the peers are among them.
+  public var drops = DropCounts()
 
   public init(
     privateKey: PrivateKey? = nil, publicKey: PublicKey? = nil, listenPort: UInt16 = 0, firewallMark: UInt32 = 0,
@@ -87,6 +89,8 @@ public struct PeerStatus: Sendable {
   public var persistentKeepalive: UInt16 = 0
   /// In the order in which they were added.
   public var allowedIPs: [IPPrefix] = []
+  /// What was dropped of what came from this peer, or was to go to it.
+  public var drops = DropCounts()
 
   public init(publicKey: PublicKey) {
     self.publicKey = publicKey

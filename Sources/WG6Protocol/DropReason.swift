@@ -24,7 +24,26 @@ public enum DropReason: UInt8, CaseIterable, Sendable {
   case notAnIPPacket
   case noPeerForDestination
   case noEndpoint
+  case packetTooBig
   case stagedTooLong
+  case handshakeUnanswered
   case handshakeGivenUp
   case networkRefusedMessage
+  case endpointUnreachable
+}
+
+/// How much was dropped, by reason.
+public struct DropCounts: Equatable, Sendable {
+  private var counts = [UInt64](repeating: 0, count: DropReason.allCases.count)
+
+  /// Nothing dropped.
+  public init() {}
+
+  public subscript(reason: DropReason) -> UInt64 {
+    get { counts[Int(reason.rawValue)] }
+    set { counts[Int(reason.rawValue)] = newValue }
+  }
+
+  /// The reasons that something was dropped for, in the order of `DropReason`.
+  public var reasons: [DropReason] { DropReason.allCases.filter { self[$0] > 0 } }
 }

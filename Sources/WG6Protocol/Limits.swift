@@ -17,7 +17,7 @@ public struct Now: Sendable {
 extension Nanoseconds {
   /// How long before this instant `earlier` was; 0 where it was not. Threads look at the clock once a batch, so that what
   /// another one noted since then may well be ahead of it.
-  func since(_ earlier: Nanoseconds) -> Nanoseconds { self > earlier ? self - earlier : 0 }
+  package func since(_ earlier: Nanoseconds) -> Nanoseconds { self > earlier ? self - earlier : 0 }
 }
 
 /// The numbers that the protocol hangs on.
@@ -61,6 +61,11 @@ public enum Limits {
   public static let stagedPackets = 128
   /// Bytes kept so for all peers together.
   public static let stagedBytes = 16 << 20
+  /// The longest packet that goes into a tunnel: the last multiple of the padding that fits a UDP datagram over IPv4.
+  public static let longestPacket = (65507 - DataMessage.overhead) / paddingMultiple * paddingMultiple
+  /// ICMP errors go to senders of packets that can't be sent at most this often, but for a burst of them.
+  public static let errorInterval = 10 * millisecond
+  public static let errorBurst = 50 * errorInterval
   /// Data is padded to a multiple of this, so that its length tells less.
   public static let paddingMultiple = 16
 }

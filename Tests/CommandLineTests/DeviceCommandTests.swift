@@ -43,6 +43,31 @@ struct `Device commands against wg's` {
     try compareEverything(space)
   }
 
+  @Test func `what was dropped is told in words, of the interface and of its peers`() throws {
+    let space = try Namespace()
+    #expect(
+      try space.wg6(["show", space.interface, "drops"]).output == "interface: \(space.interface)\n  nothing dropped\n")
+    let peer = try keyPair().public
+    let key = try space.file("key", try keyPair().private + "\n")
+    try space.require(
+      space.wg6(["set", space.interface, "private-key", key, "peer", peer, "allowed-ips", "10.1.0.0/16"]))
+    // Without a link-local address the kernel has nothing of its own to send.
+    try space.require(space.ip("link", "set", space.interface, "addrgenmode", "none"))
+    try space.require(space.ip("address", "add", "10.0.0.1/8", "dev", space.interface))
+    try space.require(space.ip("link", "set", space.interface, "up"))
+    // No peer, and a peer without an endpoint: the shell's connections fail at once, for they are told so.
+    for address in ["10.2.0.1", "10.1.0.1"] {
+      let outcome = try space.inside("/usr/bin/env", ["bash", "-c", "exec 3<>/dev/tcp/\(address)/80"])
+      #expect(outcome.errors.contains("No route to host"), "\(outcome.errors)")
+    }
+    let noEndpoint = "  no endpoint: 1 (it is not known where the peer is: set its Endpoint, or wait until it calls)\n"
+    let report = try space.wg6(["show", space.interface, "drops"]).output
+    #expect(
+      report.contains("  no peer for destination: 1 (the destination is in no peer's allowed IPs)\n"), "\(report)")
+    #expect(report.hasSuffix(noEndpoint + "\npeer: \(peer)\n" + noEndpoint), "\(report)")
+    #expect(try space.wg6(["show", "all", "drops"]).output.contains(report))
+  }
+
   @Test func `40 peers with 52 prefixes each are shown alike, however they came`() throws {
     let space = try Namespace()
     var text = "[Interface]\nPrivateKey = \(try keyPair().private)\n"

@@ -43,6 +43,38 @@ func lines(_ text: String) -> [[UInt8]] {
     }
   }
 
+  @Test func `drop counts survive the way through an answer, and nothing else is told`() throws {
+    #expect(requests(ControlRequest.dropsText).count == 1)
+    guard case .drops? = requests(ControlRequest.dropsText).first else {
+      Issue.record("drops=1 is not understood")
+      return
+    }
+    var random = SeededRandom()
+    var status = random.status(peers: 3, prefixes: 3)
+    for (index, reason) in DropReason.allCases.enumerated() {
+      status.drops[reason] = UInt64(index)
+      status.peers[1].drops[reason] = random.next()
+    }
+    var text = WipedBytes()
+    status.writeDropsAnswer(to: &text)
+    guard case .done(let read)? = answer(text.string) else {
+      Issue.record("seed \(random.seed): not understood")
+      return
+    }
+    #expect(read.drops == status.drops, "seed \(random.seed)")
+    #expect(read.peers.map(\.drops) == status.peers.map(\.drops), "seed \(random.seed)")
+    #expect(read.peers.map(\.publicKey) == status.peers.map(\.publicKey), "seed \(random.seed)")
+    #expect(read.privateKey == nil && read.peers.allSatisfy { $0.presharedKey == nil && $0.allowedIPs.isEmpty })
+  }
+
+  @Test func `every reason has a key, a name and an explanation of its own`() {
+    let reasons = DropReason.allCases
+    #expect(Set(reasons.map { "\($0.key)" }).count == reasons.count)
+    #expect(reasons.allSatisfy { "\($0.key)".hasPrefix("dropped_") })
+    #expect(Set(reasons.map(\.name)).count == reasons.count)
+    #expect(Set(reasons.map(\.explanation)).count == reasons.count)
+  }
+
   @Test func `one peer with 130,560 prefixes and 10,000 peers go through in one piece`() throws {
     var random = SeededRandom()
     for (peers, prefixes) in [(1, 130_560), (10_000, 1)] {
@@ -100,6 +132,8 @@ func lines(_ text: String) -> [[UInt8]] {
       protocol_version=1
       persistent_keepalive_interval=1
       persistent_keepalive_interval=25
+      preshared_key=\(String(repeating: "11", count: 32))
+      preshared_key=\(String(repeating: "22", count: 32))
       allowed_ip=10.0.0.0/8
       replace_allowed_ips=true
       allowed_ip=10.1.2.3/16
@@ -114,6 +148,8 @@ func lines(_ text: String) -> [[UInt8]] {
     #expect(update.firewallMark == 0)
     let peer = try #require(update.peers.first)
     #expect(peer.persistentKeepalive == 25)
+    guard case .set(let presharedKey) = peer.presharedKey else { Issue.record("no preshared key"); return }
+    #expect(presharedKey.withBytes { $0.byte(at: 0) } == 0x22)
     #expect(peer.replacesAllowedIPs)
     #expect(
       peer.allowedIPs == [.add(try #require(IPPrefix("10.1.0.0/16"))), .remove(try #require(IPPrefix("fd00::/8")))])

@@ -53,6 +53,8 @@ final class Node {
 
   var outbox: [(bytes: [UInt8], destination: Endpoint)] = []
   var received: [[UInt8]] = []
+  /// ICMP errors about packets that could not be sent.
+  var errors: [[UInt8]] = []
   /// How many datagrams each train had, and how many bytes.
   var trains: [(count: Int, bytes: Int)] = []
   /// Strong both ways: a bench lives as long as the test process, and a test need not hold on to it.
@@ -107,7 +109,9 @@ final class Node {
     outbound.pass()
     for packet in packets {
       packet.withUnsafeBytes { outbound.room.copyMemory(from: $0) }
-      outbound.push(length: packet.count, now: bench.now.monotonic) { transmit($0) }
+      if let answer = outbound.push(length: packet.count, now: bench.now.monotonic, send: { transmit($0) }) {
+        errors.append(Array(answer))
+      }
     }
     outbound.flush(now: bench.now.monotonic) { transmit($0) }
     outbound.leave()

@@ -76,7 +76,7 @@ import WG6Simulation
     var answer = try #require(bob.outbox.first).bytes
     alice.packet(to: bob).withUnsafeBytes { alice.outbound.room.copyMemory(from: $0) }
     alice.outbound.pass()
-    alice.outbound.push(length: 64, now: bench.now.monotonic) { _ in 0 }
+    _ = alice.outbound.push(length: 64, now: bench.now.monotonic) { _ in 0 }
     alice.outbound.flush(now: bench.now.monotonic) { train in
       let path = PackedPath(Path(to: bob.endpoint, from: alice.endpoint.address, sourceInterface: 1))
       answer.withUnsafeMutableBytes { _ = alice.inbound.open($0, from: path, now: bench.now.monotonic) }

@@ -52,6 +52,44 @@ import WG6Simulation
     #expect(bob.peer(alice).reference.path.endpoint == place(2))
   }
 
+  @Test func `is answered from where it wrote to, until routes change that would take the answer elsewhere`() {
+    let (_, alice, bob) = pair()
+    let messages = data(2, alice, bob)
+    let path = { bob.peer(alice).reference.path }
+    bob.receive(messages[0], from: place(1), to: .v4(7), interface: 3)
+    bob.device.routesChanged { _ in 3 }
+    #expect(path().source == IPAddress.v4(7).bits && path().sourceInterface == 3)
+    // By another interface, or by none: the kernel chooses.
+    for left in [4, nil] as [UInt32?] {
+      bob.peer(alice).reference.path = PackedPath(Path(to: place(1), from: .v4(7), sourceInterface: 3))
+      bob.device.routesChanged { _ in left }
+      #expect(!path().hasSource)
+      #expect(path().endpoint == place(1))
+    }
+    // A path whose end the kernel chooses anyway is not looked at.
+    bob.device.routesChanged { _ in
+      Issue.record("asked for nothing")
+      return nil
+    }
+    // What comes next is answered from where it was written to, whichever way the answer goes.
+    bob.receive(messages[1], from: place(1), to: .v4(7), interface: 3)
+    #expect(path().source == IPAddress.v4(7).bits)
+  }
+
+  @Test func `is not moved by news that it can't be reached, which is counted for it`() {
+    let (bench, alice, bob) = pair()
+    let path = bob.peer(alice).reference.path
+    bob.device.refused(path.withoutSource, now: bench.now)
+    bob.device.refused(PackedPath(Path(to: place(9))), now: bench.now)
+    #expect(bob.peer(alice).reference.path == path)
+    #expect(bob.drops(.endpointUnreachable) == 2)
+    #expect(bob.peer(alice).reference.dropCounts[.endpointUnreachable] == 1)
+    // A flood of such news is not worth a look at every peer.
+    for _ in 0..<1000 { bob.device.refused(path, now: bench.now) }
+    #expect(bob.drops(.endpointUnreachable) == 1002)
+    #expect(bob.peer(alice).reference.dropCounts[.endpointUnreachable] == 19)
+  }
+
   @Test func `is followed from one family to the other and back`() {
     let (_, alice, bob) = pair()
     let messages = data(2, alice, bob)

@@ -67,7 +67,7 @@ import WG6Simulation
         for _ in 0..<random.below(40) {
           let packet = targets[random.below(targets.count)]
           packet.withUnsafeBytes { outbound.room.copyMemory(from: $0) }
-          outbound.push(length: packet.count, now: now) { send($0) }
+          _ = outbound.push(length: packet.count, now: now) { send($0) }
         }
         outbound.flush(now: now) { send($0) }
         outbound.leave()

@@ -12,6 +12,27 @@ extension DeviceStatus {
     for peer in peers { peer.writeAnswer(to: &text) }
     ControlAnswer.write(errno: 0, to: &text)
   }
+
+  /// Appends the answer to a `drops` request: the device's counters that are not 0, then each peer with its own.
+  public func writeDropsAnswer(to text: inout WipedBytes) {
+    text.append(drops)
+    for peer in peers {
+      unsafe text.append(key: "public_key", peer.publicKey.bytes.span.bytes)
+      text.append(peer.drops)
+    }
+    ControlAnswer.write(errno: 0, to: &text)
+  }
+}
+
+extension WipedBytes {
+  fileprivate mutating func append(_ drops: DropCounts) {
+    for reason in drops.reasons {
+      append(reason.key)
+      append(UInt8(ascii: "="))
+      append(decimal: drops[reason])
+      append(UInt8(ascii: "\n"))
+    }
+  }
 }
 
 extension PeerStatus {

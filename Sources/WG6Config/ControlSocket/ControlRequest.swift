@@ -5,6 +5,8 @@ import WG6Protocol
 /// What a client of the control socket asks for (wireguard.com/xplatform, "Configuration Protocol").
 public enum ControlRequest: Sendable {
   case get
+  /// wg6's own, `drops=1`: what was dropped, by reason, of the device and of each peer.
+  case drops
   case set(DeviceUpdate)
   /// Nothing of the request is to be applied; the answer is its `errno`.
   case invalid(ControlError)
@@ -25,12 +27,12 @@ public struct ControlError: Error, Sendable, Equatable, CustomStringConvertible 
   public var description: String { message }
 }
 
-/// Reads requests line by line: `get=1` or `set=1`, the request's keys, a blank line.
+/// Reads requests line by line: `get=1`, `set=1` or `drops=1`, the request's keys, a blank line.
 ///
 /// The whole request is read before anything of it counts. After a mistake the rest of the request is swallowed, so that
 /// the connection goes on with the next one.
 public struct ControlRequestParser: ~Copyable {
-  private enum Kind { case get, set }
+  private enum Kind { case get, drops, set }
 
   /// Longer lines than this are a mistake: the longest real one has about 90 bytes.
   public static let maximumLineLength = 4096
@@ -59,7 +61,12 @@ public struct ControlRequestParser: ~Copyable {
     if let error {
       request = .invalid(error)
     } else {
-      request = kind == .get ? .get : .set(device)
+      request =
+        switch kind! {
+        case .get: .get
+        case .drops: .drops
+        case .set: .set(device)
+        }
     }
     self = ControlRequestParser()
     return request
@@ -78,6 +85,7 @@ public struct ControlRequestParser: ~Copyable {
     switch kind {
     case nil: readOperation(key, value)
     case .get: refuse(EINVAL, "\(quoted(key)), expected a blank line after get=1")
+    case .drops: refuse(EINVAL, "\(quoted(key)), expected a blank line after drops=1")
     case .set:
       if key.equals("public_key") {
         startPeer(value)
@@ -94,6 +102,8 @@ public struct ControlRequestParser: ~Copyable {
       kind = .get
     } else if key.equals("set"), value.equals("1") {
       kind = .set
+    } else if key.equals("drops"), value.equals("1") {
+      kind = .drops
     } else if key.equals("get") || key.equals("set") {
       refuse(EINVAL, "\(key.string)=\(value.quotable), expected version 1 of the protocol, \(key.string)=1")
     } else {
@@ -143,7 +153,7 @@ public struct ControlRequestParser: ~Copyable {
       peer!.allowedIPs.append(removes ? .remove(prefix) : .add(prefix))
     } else if key.equals("preshared_key") {
       guard let change = KeyChange<PresharedKey>(hexadecimal: value) else { return refuseKey("preshared_key", value) }
-      peer!.presharedKey = change
+      peer!.adopt(change)
     } else if key.equals("endpoint") {
       guard let endpoint = Endpoint(text: value) else {
         return refuse(EINVAL, "endpoint=\(value.quotable), expected address:port or [address]:port")
@@ -213,4 +223,9 @@ public struct ControlRequestParser: ~Copyable {
   private mutating func refuse(_ errno: Int32, _ message: String) {
     error = ControlError(errno: errno, message: "line \(lineNumber): read \(message)")
   }
+}
+
+extension PeerUpdate {
+  /// A function for the reason that `PeerStatus.adopt` is one.
+  fileprivate mutating func adopt(_ change: KeyChange<PresharedKey>) { presharedKey = change }
 }

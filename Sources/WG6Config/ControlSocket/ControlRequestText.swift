@@ -4,6 +4,8 @@ import WG6Protocol
 extension ControlRequest {
   /// The request that asks for a device's status.
   public static let getText = "get=1\n\n"
+  /// The request that asks for what was dropped. Only wg6's own daemon knows it.
+  public static let dropsText = "drops=1\n\n"
 }
 
 extension DeviceUpdate {

@@ -9,13 +9,11 @@ public final class DataPlane: Sendable {
   let indices: IndexTable
   let allowedIPs = AllowedIPs.Snapshot()
   let events = EventList()
-  private let drops: InlineArray<24, Atomic<UInt64>>
+  private let drops = DropCounters()
   private let interfaceMTU = Atomic<Int>(1420)
 
   init(using random: inout some RandomNumberGenerator) {
-    precondition(DropReason.allCases.count == 24)
     indices = IndexTable(using: &random)
-    drops = InlineArray { _ in Atomic(0) }
   }
 
   /// The interface's MTU in bytes: data is padded, but never past it.
@@ -24,15 +22,17 @@ public final class DataPlane: Sendable {
     set { interfaceMTU.store(newValue, ordering: .relaxed) }
   }
 
-  /// Counts a packet or a message that goes no further.
-  public func drop(_ reason: DropReason, count: Int = 1) {
-    drops[Int(reason.rawValue)].wrappingAdd(UInt64(count), ordering: .relaxed)
+  /// Counts packets or messages that go no further, for their peer as well where that is known.
+  public func drop(_ reason: DropReason, of peer: PeerReference? = nil, count: Int = 1) {
+    drops.add(count, to: reason)
+    if let peer { unsafe peer.pointer.pointee.drops.add(count, to: reason) }
   }
 
   /// How much was dropped for `reason` so far.
-  public func dropCount(_ reason: DropReason) -> UInt64 {
-    drops[Int(reason.rawValue)].load(ordering: .relaxed)
-  }
+  public func dropCount(_ reason: DropReason) -> UInt64 { drops[reason] }
+
+  /// How much was dropped so far, whoever's it was.
+  var dropCounts: DropCounts { drops.counts }
 
   /// Tells the control path about a peer.
   ///

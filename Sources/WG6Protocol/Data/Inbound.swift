@@ -64,7 +64,7 @@ public struct Inbound: ~Copyable {
     let keypair = unsafe reference.pointer
     let peer = unsafe keypair.pointee.peer
     guard unsafe keypair.pointee.isAlive(at: now), counter < Limits.rejectAfterMessages else {
-      return dropped(.expiredKey)
+      return dropped(.expiredKey, of: peer)
     }
 
     let packet = unsafe message + DataMessage.header
@@ -72,11 +72,11 @@ public struct Inbound: ~Copyable {
     guard
       unsafe ChaCha20Poly1305.openInPlace(
         packet, count: count - DataMessage.header, counter: counter, key: keypair.pointee.receivingKey)
-    else { return dropped(.unauthenticatedData) }
+    else { return dropped(.unauthenticatedData, of: peer) }
     // Only now: a forged message must not move the window.
     let replay = unsafe keypair.pointee.replay
     let isNewest = unsafe counter >= replay.pointee.next
-    guard unsafe replay.pointee.accept(counter) else { return dropped(.replayedData) }
+    guard unsafe replay.pointee.accept(counter) else { return dropped(.replayedData, of: peer) }
 
     if unsafe !keypair.pointee.isConfirmed.load(ordering: .relaxed) {
       unsafe keypair.pointee.isConfirmed.store(true, ordering: .releasing)
@@ -92,10 +92,10 @@ public struct Inbound: ~Copyable {
     }
     if unsafe peer.pointer.pointee.owedKeepalive.begin(at: now) { post(.keepaliveOwed, peer) }
     guard let inner = unsafe InnerPacket(UnsafeRawBufferPointer(start: packet, count: length)) else {
-      return dropped(.malformedPacket)
+      return dropped(.malformedPacket, of: peer)
     }
     guard plane.allowedIPs.peer(for: inner.source, isIPv6: inner.isIPv6) == peer else {
-      return dropped(.sourceNotAllowed)
+      return dropped(.sourceNotAllowed, of: peer)
     }
     peer.received(count)
     return .packet(offset: DataMessage.header, length: inner.length)
@@ -116,8 +116,8 @@ public struct Inbound: ~Copyable {
     if plane.post(event, of: peer) { wantsControl = true }
   }
 
-  private func dropped(_ reason: DropReason) -> Verdict {
-    plane.drop(reason)
+  private func dropped(_ reason: DropReason, of peer: PeerReference? = nil) -> Verdict {
+    plane.drop(reason, of: peer)
     return .nothing
   }
 }

@@ -21,7 +21,8 @@ struct InnerPacket {
       length = half(2)
       source = AddressBits(high: word(12) << 32, low: 0)
       destination = AddressBits(high: word(16) << 32, low: 0)
-      guard length >= 20 else { return nil }
+      let headerLength = unsafe Int(base.load(as: UInt8.self) & 0x0F) * 4
+      guard headerLength >= 20, length >= headerLength else { return nil }
     case 6:
       guard bytes.count >= 40 else { return nil }
       isIPv6 = true

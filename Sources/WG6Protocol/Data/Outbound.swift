@@ -11,6 +11,7 @@ public struct Outbound: ~Copyable {
   /// Peers that packets wait for.
   private var waiting: [PeerReference] = []
   private var stagedBytes = 0
+  private var errors = ICMPErrors()
 
   /// Whether the control path has something to be told. The thread wakes it and sets this back.
   public var wantsControl = false
@@ -38,17 +39,32 @@ public struct Outbound: ~Copyable {
   /// Takes the packet of `length` bytes in `room`: seals it into the train, stages it, or drops it.
   ///
   /// - Parameter send: called with a train that is full, or for another peer; returns how many bytes the network took.
-  public mutating func push(length: Int, now: Nanoseconds, send: (borrowing Train) -> Int) {
-    let bytes = unsafe UnsafeRawBufferPointer(start: train.room.baseAddress, count: length)
-    guard let packet = unsafe InnerPacket(bytes) else { return plane.drop(.notAnIPPacket) }
+  /// - Returns: a packet to be written to the device, where the one taken can't be sent and its sender shall be told;
+  ///   valid until the next call.
+  public mutating func push(length: Int, now: Nanoseconds, send: (borrowing Train) -> Int) -> UnsafeRawBufferPointer? {
+    guard let packet = unsafe InnerPacket(pushed(length)) else {
+      plane.drop(.notAnIPPacket)
+      return nil
+    }
     guard let peer = plane.allowedIPs.peer(for: packet.destination, isIPv6: packet.isIPv6) else {
-      return plane.drop(.noPeerForDestination)
+      plane.drop(.noPeerForDestination)
+      return unsafe errors.answer(to: pushed(length), packet, .noPeer, now: now)
+    }
+    guard length <= Limits.longestPacket else {
+      plane.drop(.packetTooBig, of: peer)
+      return unsafe errors.answer(to: pushed(length), packet, .tooBig(mtu: Limits.longestPacket), now: now)
     }
     if train.peer != peer || !train.hasRoom(for: length) {
       flush(keeping: length, now: now, send: send)
-      guard begin(peer, length: length, now: now, send: send) else { return }
+      let path = peer.path
+      guard path.isKnown else {
+        plane.drop(.noEndpoint, of: peer)
+        return unsafe errors.answer(to: pushed(length), packet, .noEndpoint, now: now)
+      }
+      guard begin(peer, path, length: length, now: now, send: send) else { return nil }
     }
     train.seal(length: length, mtu: plane.mtu)
+    return nil
   }
 
   /// Sends what has been sealed.
@@ -65,7 +81,7 @@ public struct Outbound: ~Copyable {
     while index < waiting.count {
       let peer = waiting[index]
       if unsafe peer.pointer.pointee.discardsStaged.exchange(false, ordering: .acquiringAndReleasing) {
-        unsafe plane.drop(.handshakeGivenUp, count: peer.staged.pointee.count)
+        unsafe plane.drop(.handshakeGivenUp, of: peer, count: peer.staged.pointee.count)
         while unsafe peer.staged.pointee.count > 0 { unsafe unstage(peer) { _ in } }
       } else if let keypair = peer.sending, keypair.canSend(at: now), peer.path.isKnown {
         sendStaged(peer, keypair, now: now, send: send)
@@ -83,6 +99,10 @@ public struct Outbound: ~Copyable {
 
   // MARK: Private
 
+  private func pushed(_ length: Int) -> UnsafeRawBufferPointer {
+    unsafe UnsafeRawBufferPointer(start: train.room.baseAddress, count: length)
+  }
+
   private mutating func flush(keeping length: Int, now: Nanoseconds, send: (borrowing Train) -> Int) {
     if train.count > 0, let peer = train.peer, let keypair = train.keypair {
       // Noted before it is sent: the answer may be here before the call returns.
@@ -96,21 +116,16 @@ public struct Outbound: ~Copyable {
 
   /// Makes the empty train one for `peer`; false where the packet in `room` was staged or dropped instead.
   private mutating func begin(
-    _ peer: PeerReference, length: Int, now: Nanoseconds, send: (borrowing Train) -> Int
+    _ peer: PeerReference, _ path: PackedPath, length: Int, now: Nanoseconds, send: (borrowing Train) -> Int
   ) -> Bool {
-    let path = peer.path
-    guard path.isKnown else {
-      plane.drop(.noEndpoint)
-      return false
-    }
     guard let keypair = peer.sending, keypair.canSend(at: now) else {
-      unsafe stage(UnsafeRawBufferPointer(start: train.room.baseAddress, count: length), for: peer)
+      unsafe stage(pushed(length), for: peer)
       wantHandshake(peer)
       return false
     }
     if unsafe peer.staged.pointee.count > 0 {
       // The key came between two packets: those that waited go first, and this one behind them.
-      unsafe stage(UnsafeRawBufferPointer(start: train.room.baseAddress, count: length), for: peer)
+      unsafe stage(pushed(length), for: peer)
       sendStaged(peer, keypair, now: now, send: send)
       return false
     }
@@ -135,7 +150,7 @@ public struct Outbound: ~Copyable {
   }
 
   private mutating func stage(_ packet: UnsafeRawBufferPointer, for peer: PeerReference) {
-    guard stagedBytes + packet.count <= Limits.stagedBytes else { return plane.drop(.stagedTooLong) }
+    guard stagedBytes + packet.count <= Limits.stagedBytes else { return plane.drop(.stagedTooLong, of: peer) }
     // Still on the list where all that waited went out along with a later packet.
     if unsafe !peer.pointer.pointee.isListed.load(ordering: .relaxed) {
       unsafe peer.pointer.pointee.isListed.store(true, ordering: .relaxed)
@@ -145,7 +160,7 @@ public struct Outbound: ~Copyable {
     }
     if unsafe peer.staged.pointee.count == Limits.stagedPackets {
       unsafe unstage(peer) { _ in }
-      plane.drop(.stagedTooLong)
+      plane.drop(.stagedTooLong, of: peer)
     }
     unsafe peer.staged.pointee.append(packet)
     stagedBytes += packet.count

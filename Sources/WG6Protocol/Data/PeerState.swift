@@ -11,6 +11,7 @@ import Synchronization
 
   let transmittedBytes = Atomic<UInt64>(0)
   let receivedBytes = Atomic<UInt64>(0)
+  let drops = DropCounters()
 
   /// When an authenticated message was last sent, whatever it carried; 0 before the first.
   let lastSent = Atomic<Nanoseconds>(0)
@@ -156,6 +157,8 @@ struct PeerEvent: OptionSet {
     unsafe pointer.pointee.isListed.load(ordering: .acquiring)
       || pointer.pointee.pendingEvents.load(ordering: .acquiring) != 0
   }
+
+  var dropCounts: DropCounts { unsafe pointer.pointee.drops.counts }
 
   var byteCounts: (transmitted: UInt64, received: UInt64) {
     unsafe (

@@ -11,7 +11,8 @@ import WG6Crypto
   static let byteCapacity = 65507
   private static let bufferSize = 160 * 1024
 
-  // SAFETY: `bufferSize` bytes; a datagram begins only below `byteCapacity`, and none is longer than 65,535 and 32.
+  // SAFETY: `bufferSize` bytes; a datagram begins only below `byteCapacity`, and what is read into `room` is 65,535
+  // bytes at most.
   private let buffer: UnsafeMutableRawPointer
   private var ends = InlineArray<64, Int32>(repeating: 0)
   public private(set) var count = 0
@@ -67,11 +68,11 @@ import WG6Crypto
     if length > 0 { unsafe room.baseAddress!.copyMemory(from: packet, byteCount: length) }
   }
 
-  /// Seals the `length` bytes in `room` under the train's keypair, padded as far as `mtu` allows.
+  /// Seals the `length` bytes in `room`, at most `Limits.longestPacket`, under the train's keypair, padded as far as `mtu` allows.
   mutating func seal(length: Int, mtu: Int) {
     let keypair = unsafe keypair!.pointer
     let packet = unsafe room.baseAddress!
-    let padded = Train.paddedLength(length, mtu: mtu)
+    let padded = min(Train.paddedLength(length, mtu: mtu), Limits.longestPacket)
     unsafe (packet + length).initializeMemory(as: UInt8.self, repeating: 0, count: padded - length)
     let counter = unsafe keypair.pointee.takeCounter()
     unsafe Train.seal(packet, count: padded, counter: counter, under: keypair)

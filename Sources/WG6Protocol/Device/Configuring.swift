@@ -29,7 +29,7 @@ extension Device {
 
   /// How the device is. `listenPort` and `firewallMark` are the caller's to fill in.
   public func status() -> DeviceStatus {
-    DeviceStatus(
+    var status = DeviceStatus(
       privateKey: identity?.privateKey, publicKey: identity?.publicKey,
       peers: peers.compactMap { $0 }.sorted { $0.order < $1.order }.map { peer in
         var status = PeerStatus(publicKey: peer.publicKey)
@@ -39,8 +39,11 @@ extension Device {
         (status.transmittedBytes, status.receivedBytes) = peer.reference.byteCounts
         status.persistentKeepalive = peer.persistentKeepalive
         status.allowedIPs = peer.prefixes.list(of: peer.reference, in: allowedIPs)
+        status.drops = peer.reference.dropCounts
         return status
       })
+    status.drops = plane.dropCounts
+    return status
   }
 
   /// Says whether `apply` would refuse `update`. A peer with our own key would be us talking to ourselves.

@@ -1,5 +1,16 @@
 import WG6Crypto
 
+/// Why a message went no further, and whose it was where that is known.
+struct Drop {
+  let reason: DropReason
+  let peer: PeerReference?
+
+  init(_ reason: DropReason, of peer: Peer? = nil) {
+    self.reason = reason
+    self.peer = peer?.reference
+  }
+}
+
 /// Handshake messages and cookie replies: what goes out, what comes in.
 extension Device {
   // MARK: Out
@@ -76,8 +87,8 @@ extension Device {
   // MARK: In
 
   /// Deals with a message; says why where it went no further.
-  func receive(_ message: ControlMessage, from path: PackedPath, isLoaded: Bool, now: Now) -> DropReason? {
-    guard message.count >= FieldLength.type + FieldLength.index else { return .malformedMessage }
+  func receive(_ message: ControlMessage, from path: PackedPath, isLoaded: Bool, now: Now) -> Drop? {
+    guard message.count >= FieldLength.type + FieldLength.index else { return Drop(.malformedMessage) }
     switch (message.word(at: 0), message.count) {
     case (MessageType.cookieReply, CookieReplyMessage.length):
       return receiveCookieReply(message, now: now)
@@ -86,31 +97,31 @@ extension Device {
       return message.count == InitiationMessage.length
         ? receiveInitiation(message, from: path, now: now) : receiveResponse(message, from: path, now: now)
     default:
-      return .malformedMessage
+      return Drop(.malformedMessage)
     }
   }
 
   /// What every handshake message must pass before anything costly is computed for it.
-  private func checkMacs(_ message: ControlMessage, from path: PackedPath, isLoaded: Bool, now: Now) -> DropReason? {
-    guard let identity, identity.cookies.hasValidMac1(message) else { return .badMac1 }
+  private func checkMacs(_ message: ControlMessage, from path: PackedPath, isLoaded: Bool, now: Now) -> Drop? {
+    guard let identity, identity.cookies.hasValidMac1(message) else { return Drop(.badMac1) }
     guard isLoaded else { return nil }
     guard identity.cookies.hasValidMac2(message, from: path, now: now.monotonic, using: &random) else {
       let reply = identity.cookies.reply(to: message, from: path, now: now.monotonic, using: &random)
       actions.append(.send(reply, path, peer: nil))
-      return .cookieRequired
+      return Drop(.cookieRequired)
     }
-    return limiter.admits(path, now: now.monotonic, using: &random) ? nil : .rateLimited
+    return limiter.admits(path, now: now.monotonic, using: &random) ? nil : Drop(.rateLimited)
   }
 
-  private func receiveInitiation(_ message: ControlMessage, from path: PackedPath, now: Now) -> DropReason? {
-    guard let identity else { return .badMac1 }
+  private func receiveInitiation(_ message: ControlMessage, from path: PackedPath, now: Now) -> Drop? {
+    guard let identity else { return Drop(.badMac1) }
     let length = InitiationMessage.mac1 - InitiationMessage.ephemeral
     var timestampBytes = InlineArray<12, UInt8>(repeating: 0)
     var introduction = message.field(InitiationMessage.ephemeral, length) {
       NoiseIK.Introduction($0, from: identity.start, staticKey: identity.privateKey)
     }
-    guard let claimed = introduction?.remoteStatic else { return .unauthenticatedHandshake }
-    guard let peer = peersByKey[claimed], peer.staticStatic != nil else { return .unknownPeer }
+    guard let claimed = introduction?.remoteStatic else { return Drop(.unauthenticatedHandshake) }
+    guard let peer = peersByKey[claimed], peer.staticStatic != nil else { return Drop(.unknownPeer) }
 
     var payload = timestampBytes.mutableSpan
     let responder = unsafe payload.withUnsafeMutableBytes { out in
@@ -118,12 +129,12 @@ extension Device {
         unsafe introduction.take()!.read($0, staticStatic: peer.staticStatic!, payload: out.baseAddress!)
       }
     }
-    guard responder != nil else { return .unauthenticatedHandshake }
+    guard responder != nil else { return Drop(.unauthenticatedHandshake, of: peer) }
 
     let timestamp = TAI64N(timestampBytes)
-    if let newest = peer.newestTimestamp, timestamp <= newest { return .staleTimestamp }
+    if let newest = peer.newestTimestamp, timestamp <= newest { return Drop(.staleTimestamp, of: peer) }
     if let acceptedAt = peer.initiationAcceptedAt, now.monotonic.since(acceptedAt) < Limits.initiationInterval {
-      return .initiationFlood
+      return Drop(.initiationFlood, of: peer)
     }
     peer.newestTimestamp = timestamp
     peer.initiationAcceptedAt = now.monotonic
@@ -161,10 +172,10 @@ extension Device {
     actions.append(.report(.responseSent(peer.publicKey)))
   }
 
-  private func receiveResponse(_ message: ControlMessage, from path: PackedPath, now: Now) -> DropReason? {
+  private func receiveResponse(_ message: ControlMessage, from path: PackedPath, now: Now) -> Drop? {
     let index = message.word(at: ResponseMessage.receiver)
     guard let peer = indexOwners[index], let initiation = peer.initiation, initiation.index == index else {
-      return .unexpectedResponse
+      return Drop(.unexpectedResponse)
     }
     var nothing: UInt8 = 0
     let keys = unsafe withUnsafeMutableBytes(of: &nothing) { out in
@@ -174,7 +185,7 @@ extension Device {
         }
       }
     }
-    guard let keys else { return .unauthenticatedHandshake }
+    guard let keys else { return Drop(.unauthenticatedHandshake, of: peer) }
     // From here on the index is the session's.
     peer.initiation = nil
     peer.reference.received(message.count)
@@ -190,10 +201,12 @@ extension Device {
     return nil
   }
 
-  private func receiveCookieReply(_ message: ControlMessage, now: Now) -> DropReason? {
-    guard let peer = indexOwners[message.word(at: CookieReplyMessage.receiver)] else { return .unexpectedCookieReply }
+  private func receiveCookieReply(_ message: ControlMessage, now: Now) -> Drop? {
+    guard let peer = indexOwners[message.word(at: CookieReplyMessage.receiver)] else {
+      return Drop(.unexpectedCookieReply)
+    }
     // Where it came from does not matter, and must not: anyone could have sent it.
-    return peer.cookies.accept(message, now: now.monotonic) ? nil : .unexpectedCookieReply
+    return peer.cookies.accept(message, now: now.monotonic) ? nil : Drop(.unexpectedCookieReply, of: peer)
   }
 
   /// Follows a peer to where an authenticated handshake message of its came from.

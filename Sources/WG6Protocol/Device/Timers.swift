@@ -43,6 +43,7 @@ extension Device {
 
   /// Called Rekey-Timeout and some jitter after an initiation that nothing came back for.
   private func retransmitHandshake(_ peer: Peer, now: Now) {
+    if peer.initiation != nil { plane.drop(.handshakeUnanswered, of: peer.reference) }
     if peer.attempts >= Limits.handshakeAttempts {
       dropInitiation(of: peer)
       peer.reference.isHandshaking = false

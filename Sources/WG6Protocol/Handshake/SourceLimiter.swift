@@ -12,8 +12,8 @@ struct SourceLimiter {
 
   private struct Bucket {
     var source: UInt64 = 0
-    /// When the bucket will be full again; 0 for a free place.
-    var fullAt: Nanoseconds = 0
+    /// Full, this is a free place.
+    var tokens = TokenBucket()
   }
 
   private var buckets: [Bucket] = []
@@ -30,14 +30,10 @@ struct SourceLimiter {
     let base = Int(hash(source) % UInt64(SourceLimiter.sets)) * SourceLimiter.ways
     let set = base..<base + SourceLimiter.ways
     let place =
-      set.first { buckets[$0].fullAt > now && buckets[$0].source == source }
-      ?? set.min { buckets[$0].fullAt < buckets[$1].fullAt }!
-    if buckets[place].source != source || buckets[place].fullAt <= now {
-      buckets[place] = Bucket(source: source, fullAt: now)
-    }
-    guard buckets[place].fullAt + SourceLimiter.interval <= now + SourceLimiter.burst else { return false }
-    buckets[place].fullAt += SourceLimiter.interval
-    return true
+      set.first { buckets[$0].tokens.fullAt > now && buckets[$0].source == source }
+      ?? set.min { buckets[$0].tokens.fullAt < buckets[$1].tokens.fullAt }!
+    if buckets[place].source != source { buckets[place] = Bucket(source: source) }
+    return buckets[place].tokens.take(at: now, interval: SourceLimiter.interval, burst: SourceLimiter.burst)
   }
 
   private func hash(_ source: UInt64) -> UInt64 {

@@ -24,6 +24,8 @@ public final class Host {
   /// Packets that came out of the tunnel, where `keepsReceived`.
   public private(set) var received: [[UInt8]] = []
   public var keepsReceived = true
+  /// ICMP errors about packets of programs here that could not be sent.
+  public private(set) var errors: [[UInt8]] = []
   /// What a program here answers to a packet: at once, before the control path has had a turn.
   public var reply: (([UInt8]) -> [UInt8]?)?
   /// How often a data thread had something to tell the control path.
@@ -194,7 +196,10 @@ public final class Host {
     unsafe packet.withUnsafeBytes { bytes in
       unsafe outbound.room.baseAddress!.copyMemory(from: bytes.baseAddress!, byteCount: bytes.count)
     }
-    outbound.push(length: packet.count, now: world.now.monotonic) { transmit($0) }
+    if let answer = unsafe outbound.push(length: packet.count, now: world.now.monotonic, send: { transmit($0) }) {
+      unsafe errors.append(Array(answer))
+      if errors.count > 4096 { errors.removeFirst(2048) }
+    }
     outbound.flush(now: world.now.monotonic) { transmit($0) }
     outbound.leave()
   }
@@ -299,6 +304,7 @@ public final class Host {
     case .handshakeGivenUp: "gives its peer up"
     case .keepaliveSent: "sends a keepalive"
     case .keysZeroed: "zeroes its keys"
+    case .endpointUnreachable: "is told that its peer can't be reached"
     case .endpointMoved: "follows its peer elsewhere"
     case .messageDropped(let reason, _): "drops a message: \(reason)"
     }

@@ -14,6 +14,8 @@ public final class World {
   /// Every datagram that was put on the wire, as an eavesdropper sees it: the latest `wireCapacity`, at least.
   public private(set) var wire: [Datagram] = []
   public var wireCapacity = 1 << 15
+  /// Where somebody else decides what becomes of each datagram, no link does: it may arrive, any number of times.
+  public var course: ((Datagram) -> [Delivery])?
   /// Sees each datagram of a host at the moment that it leaves: an attacker on the path.
   public var tap: ((Datagram) -> Void)?
   /// Who checks that what happens may happen.
@@ -31,6 +33,19 @@ public final class World {
   /// Events at one instant: a world that goes round in a circle is caught by it.
   private var eventsNow = 0
   private static let eventsAtOnce = 1 << 20
+
+  public typealias Datagram = WG6Simulation.Datagram
+
+  /// A datagram that arrives, some time after it was sent.
+  public struct Delivery {
+    public let datagram: Datagram
+    public let delay: Nanoseconds
+
+    public init(_ datagram: Datagram, after delay: Nanoseconds = 10 * Limits.millisecond) {
+      self.datagram = datagram
+      self.delay = delay
+    }
+  }
 
   private enum Event {
     case arrival(Datagram)
@@ -101,6 +116,9 @@ public final class World {
     events.insert(.action(action), at: now.monotonic + delay)
   }
 
+  /// Sets the time of day; the boot-time clock stays as it is.
+  public func setWallClock(_ wall: Nanoseconds) { now.wall = wall }
+
   /// Nothing more will happen here.
   func end() {
     events.removeAll()
@@ -162,6 +180,12 @@ public final class World {
   private func put(_ datagram: Datagram, from name: String, through link: Link) {
     if wire.count >= 2 * wireCapacity { wire.removeFirst(wireCapacity) }
     wire.append(datagram)
+    if let course {
+      for delivery in course(datagram) {
+        events.insert(.arrival(delivery.datagram), at: now.monotonic + delivery.delay)
+      }
+      return
+    }
     let fate: Trace.Fate
     switch link.carry(byteCount: datagram.bytes.count, &random) {
     case .tooBig: fate = .tooBig

@@ -23,6 +23,13 @@ struct Device {
     return try exchange(request)
   }
 
+  /// What it dropped, and nothing else of its status.
+  func drops() throws(Failure) -> DeviceStatus {
+    var request = WipedBytes()
+    request.append(ControlRequest.dropsText)
+    return try exchange(request)
+  }
+
   /// Changes the device; all of `update` or, where the daemon refuses, nothing.
   func apply(_ update: DeviceUpdate) throws(Failure) {
     var request = WipedBytes(minimumCapacity: 4096)

@@ -19,6 +19,9 @@ struct Show: ParsableCommand {
 
       FIELDS: \(Usage.showFields.joined(separator: ", ")).
 
+      And one for people that wg does not have, for daemons of wg6:
+        wg6 show wgnet drops              what was dropped, how often and why, in words
+
       Names of the address book stand beside the keys that it knows, never in the forms for scripts. Private keys are \
       hidden unless WG_HIDE_KEYS=never.
       """)
@@ -39,7 +42,7 @@ struct Show: ParsableCommand {
     default:
       let status: DeviceStatus
       do {
-        status = try Device(interface: interface).status()
+        status = try self.status(of: interface)
       } catch {
         throw failure("Unable to access interface: \(error.reason)")
       }
@@ -52,15 +55,22 @@ struct Show: ParsableCommand {
     var shown = 0
     for (index, name) in names.enumerated() {
       do {
-        let status = try Device(interface: name).status()
+        let status = try status(of: name)
         try show(status, of: name, withName: true)
         shown += 1
-        if field == nil, index + 1 < names.count { try say() }
+        if field == nil || showsDrops, index + 1 < names.count { try say() }
       } catch let error as Device.Failure {
         complain("Unable to access interface \(name): \(error.reason)")
       }
     }
     if shown == 0, !names.isEmpty { throw ExitCode.failure }
+  }
+
+  private var showsDrops: Bool { field == "drops" }
+
+  private func status(of interface: String) throws(Device.Failure) -> DeviceStatus {
+    let device = Device(interface: interface)
+    return showsDrops ? try device.drops() : try device.status()
   }
 
   private func interfaces() throws -> [String] {
@@ -74,6 +84,11 @@ struct Show: ParsableCommand {
   private func show(_ status: DeviceStatus, of interface: String, withName: Bool) throws {
     guard let field else {
       var report = StatusReport(book: KnownKeys.forDisplay())
+      report.append(status, of: interface)
+      return try report.print()
+    }
+    if showsDrops {
+      var report = DropReport(book: KnownKeys.forDisplay())
       report.append(status, of: interface)
       return try report.print()
     }

@@ -19,15 +19,9 @@ struct StatusReport: ~Copyable {
 
   mutating func append(_ status: DeviceStatus, of interface: String) {
     text.append(.reset)
-    text.append(.green, .bold)
-    text.append("interface")
-    text.append(.reset)
-    text.append(": ")
-    text.append(.green)
-    text.append(interface)
-    text.append(.reset)
+    text.append(heading: "interface", interface, .green)
     text.append("\n")
-    if let key = status.publicKey { field("public key") { $0.text.append("\(key.base64)\($0.name(of: key))") } }
+    if let key = status.publicKey { field("public key") { $0.text.append("\(key.base64)\($0.book.suffix(for: key))") } }
     if let key = status.privateKey { field("private key") { $0.appendHidden { key.withBytes($0) } } }
     if status.listenPort != 0 { field("listening port") { $0.text.append(String(status.listenPort)) } }
     if status.firewallMark != 0 { field("fwmark") { $0.text.append("0x\(String(status.firewallMark, radix: 16))") } }
@@ -38,14 +32,8 @@ struct StatusReport: ~Copyable {
   }
 
   private mutating func append(_ peer: PeerStatus) {
-    text.append(.yellow, .bold)
-    text.append("peer")
-    text.append(.reset)
-    text.append(": ")
-    text.append(.yellow)
-    text.append(peer.publicKey.base64)
-    text.append(.reset)
-    text.append("\(name(of: peer.publicKey))\n")
+    text.append(heading: "peer", peer.publicKey.base64, .yellow)
+    text.append("\(book.suffix(for: peer.publicKey))\n")
     if let key = peer.presharedKey { field("preshared key") { $0.appendHidden { key.withBytes($0) } } }
     if let endpoint = peer.endpoint { field("endpoint") { $0.text.append(endpoint.displayText) } }
     field("allowed ips") { $0.append(peer.allowedIPs) }
@@ -67,17 +55,9 @@ struct StatusReport: ~Copyable {
   }
 
   private mutating func field(_ name: String, _ value: (inout StatusReport) -> Void) {
-    text.append("  ")
-    text.append(.bold)
-    text.append(name)
-    text.append(.reset)
-    text.append(": ")
+    text.append(field: name)
     value(&self)
     text.append("\n")
-  }
-
-  private func name(of key: PublicKey) -> String {
-    book.name(of: key).map { " (\($0))" } ?? ""
   }
 
   private mutating func appendHidden(_ key: ((RawSpan) -> Void) -> Void) {
@@ -145,6 +125,11 @@ struct StatusReport: ~Copyable {
     text.append(unit)
     text.append(.reset)
   }
+}
+
+extension AddressBook {
+  /// The key's name as it stands behind the key; nothing where it has none.
+  func suffix(for key: PublicKey) -> String { name(of: key).map { " (\($0))" } ?? "" }
 }
 
 extension [PeerStatus] {

@@ -35,4 +35,24 @@ struct StyledText: ~Copyable {
   func print() throws {
     try bytes.print()
   }
+
+  /// What a block is about: “interface: wgnet”.
+  mutating func append(heading kind: String, _ name: String, _ color: Style) {
+    append(color, .bold)
+    append(kind)
+    append(.reset)
+    append(": ")
+    append(color)
+    append(name)
+    append(.reset)
+  }
+
+  /// The name of a line of a block, up to where its value begins.
+  mutating func append(field name: String) {
+    append("  ")
+    append(.bold)
+    append(name)
+    append(.reset)
+    append(": ")
+  }
 }
