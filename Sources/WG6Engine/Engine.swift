@@ -207,10 +207,9 @@ public final class Engine {
   /// Looks at what routes have changed for us, where they have.
   private func reviewRoutes() {
     guard sources.nextWake != nil, let name = try? wires.tun.name(),
-      let findings = sources.review(device, interface: name, mark: mark)
+      let routeMTUs = sources.review(device, interface: name, mark: mark)
     else { return }
-    wires.sockets.allowFragments(!findings.leadsThroughTunnel)
-    wires.plane.setRouteMTUs(findings.routeMTUs)
+    wires.plane.setRouteMTUs(routeMTUs)
   }
 
   // MARK: The interface

@@ -26,34 +26,27 @@ struct SourceReview: ~Copyable {
     notBefore = min(notBefore, restedAt)
   }
 
-  /// What a review found out.
-  struct Findings {
-    /// Whether the way to some peer leads through a tunnel, this one or another. A datagram that is too long for a tunnel
-    /// must not go into it in pieces: where tunnels lead through each other in a circle, packets grow with every round,
-    /// and pieces would make them many instead of ending them.
-    let leadsThroughTunnel: Bool
-    /// The MTUs that routes through the interface set for themselves.
-    let routeMTUs: [Int]
-  }
-
-  /// Does what is due; nil where nothing is.
+  /// Does what is due. Returns the MTUs that routes through the tunnel set for themselves; nil where nothing was due.
   ///
   /// - Parameter interface: the name of the tunnel's own.
-  mutating func review(_ device: Device, interface: String, mark: UInt32) -> Findings? {
+  mutating func review(_ device: Device, interface: String, mark: UInt32) -> [Int]? {
     let begun = Clock.monotonic
     guard isDue, begun >= notBefore else { return nil }
     isDue = false
     if kernel == nil { kernel = try? Kernel() }
     guard let kernel else { return nil }
     device.routesChanged { kernel.socket.interfaceLeft(along: $0, mark: mark) }
-    let interfaces = Set(device.paths.compactMap { kernel.socket.interfaceLeft(along: $0, mark: mark) })
-    let findings = Findings(
-      leadsThroughTunnel: interfaces.contains { kernel.socket.isTunnel($0) },
-      routeMTUs: unsafe kernel.strictSocket.routeMTUs(via: if_nametoindex(interface)))
+    var tunnelMTUs: [UInt32: Int?] = [:]
+    device.limitPackets { path in
+      guard let index = kernel.socket.interfaceLeft(along: path, mark: mark) else { return nil }
+      if tunnelMTUs[index] == nil { tunnelMTUs[index] = .some(kernel.socket.tunnelMTU(index)) }
+      return tunnelMTUs[index]!
+    }
+    let routeMTUs = unsafe kernel.strictSocket.routeMTUs(via: if_nametoindex(interface))
     let now = Clock.monotonic
     restedAt = now + 10 * now.since(begun)
     notBefore = max(restedAt, now + SourceReview.interval)
-    return findings
+    return routeMTUs
   }
 
   /// Sockets that can be missing.

@@ -66,13 +66,6 @@ public struct UDPSockets: ~Copyable, Sendable {
     _ = linux_set_mark(v6.rawValue, mark)
   }
 
-  /// Whether datagrams that are too long for an interface leave it in fragments, or are refused.
-  public borrowing func allowFragments(_ allowed: Bool) {
-    // A placeholder sends nothing, and refuses this.
-    _ = linux_allow_fragments(v4.rawValue, 0, allowed ? 1 : 0)
-    _ = linux_allow_fragments(v6.rawValue, 1, allowed ? 1 : 0)
-  }
-
   /// What became of a send.
   public struct Sent: Sendable {
     /// Datagrams that the network took; the others are lost.

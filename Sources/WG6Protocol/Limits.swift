@@ -63,6 +63,8 @@ public enum Limits {
   public static let stagedBytes = 16 << 20
   /// The longest packet that goes into a tunnel: the last multiple of the padding that fits a UDP datagram over IPv4.
   public static let longestPacket = (65507 - DataMessage.overhead) / paddingMultiple * paddingMultiple
+  /// What every IPv6 link must carry (RFC 8200 §5): packets up to here are never too long.
+  public static let smallestMTU = 1280
   /// ICMP errors go to senders of packets that can't be sent at most this often, but for a burst of them.
   public static let errorInterval = 10 * millisecond
   public static let errorBurst = 50 * errorInterval

@@ -53,6 +53,33 @@ import WG6Simulation
     #expect(alice.outbox.isEmpty && alice.errors.isEmpty)
   }
 
+  @Test func `sends nothing that a tunnel on the way to the peer could carry in pieces alone`() {
+    let (alice, datagram) = lost()
+    alice.outbox = []
+    alice.device.limitPackets { $0.isIPv6 ? nil : 1420 }
+    // 1,420 less 20, 8 and 32 bytes: a multiple of 16 that fits.
+    func packet(_ size: Int) -> [UInt8] { ipv6Packet(from: 1, to: 2, number: 0, size: size) }
+    alice.push([packet(1360)])
+    #expect(alice.outbox.map(\.bytes.count) == [1392])
+    alice.push([packet(1361)])
+    #expect(alice.drops(.packetTooBig) == 1)
+    #expect(
+      alice.errors.last.map { Array($0[40..<42]) + Array($0[44..<48]) } == [2, 0, 0, 0, 5, 0x50], "1,360 would do")
+    // A datagram of another tunnel: told of its length, its sender would send it in pieces.
+    var others = datagram + Array(repeating: 0, count: 1300)
+    others[4] ^= 1
+    alice.push([ipv6(others), ipv4(others)])
+    #expect(alice.drops(.packetTooBig) == 3)
+    #expect(alice.errors.count == 1 && alice.outbox.count == 1)
+    // However small the tunnel, what every IPv6 link must carry goes out; and everything, once no tunnel is on the way.
+    alice.device.limitPackets { _ in 1280 }
+    alice.push([packet(1280), packet(1281)])
+    #expect(alice.outbox.map(\.bytes.count) == [1392, 1312])
+    alice.device.limitPackets { _ in nil }
+    alice.push([packet(1400)])
+    #expect(alice.outbox.last?.bytes.count == 1440)
+  }
+
   @Test func `carries others' datagrams, as tunnels in tunnels have them`() {
     let (alice, datagram) = lost()
     var others = datagram

@@ -87,7 +87,10 @@ extension DropReason {
         "this interface's own datagrams were routed into it: leave the endpoint out of its prefixes, or route by mark"
       )
     case .packetTooBig:
-      ("dropped_packet_too_big", "packet too big", "longer than any datagram can carry")
+      (
+        "dropped_packet_too_big", "packet too big",
+        "longer than a datagram can carry, or than a tunnel that the datagram would go through"
+      )
     case .stagedTooLong:
       ("dropped_staged_too_long", "waited in vain", "packets pushed out by later ones while a handshake was under way")
     case .handshakeUnanswered:

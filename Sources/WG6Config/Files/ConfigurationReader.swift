@@ -150,7 +150,9 @@ struct ConfigurationReader: ~Copyable {
       triedBook = true
       do {
         book = try addressBook()
-        if book == nil { refuse("read PublicKey = @\(name.quotable), expected an address book to look it up in; there is none") }
+        if book == nil {
+          refuse("read PublicKey = @\(name.quotable), expected an address book to look it up in; there is none")
+        }
       } catch {
         mistakes += error.mistakes
       }

@@ -27,15 +27,16 @@ extension NetlinkSocket {
       isUp: rtnl_link_get_flags(link) & UInt32(IFF_UP) != 0)
   }
 
-  /// Whether the interface is a layer-3 tunnel: some program's TUN, or the kernel's own WireGuard.
-  public func isTunnel(_ index: UInt32) -> Bool {
+  /// The MTU, in bytes, of a layer-3 tunnel: some program's TUN, or the kernel's own WireGuard; nil for any other interface.
+  public func tunnelMTU(_ index: UInt32) -> Int? {
     var found: OpaquePointer?
     guard unsafe rtnl_link_get_kernel(socket, Int32(clamping: index), nil, &found) >= 0, let link = unsafe found else {
-      return false
+      return nil
     }
     defer { unsafe rtnl_link_put(link) }
-    guard let kind = unsafe rtnl_link_get_type(link) else { return false }
-    return unsafe strcmp(kind, "tun") == 0 || strcmp(kind, "wireguard") == 0
+    guard let kind = unsafe rtnl_link_get_type(link), unsafe strcmp(kind, "tun") == 0 || strcmp(kind, "wireguard") == 0
+    else { return nil }
+    return unsafe Int(rtnl_link_get_mtu(link))
   }
 
   /// Sets the interface's MTU, in bytes.

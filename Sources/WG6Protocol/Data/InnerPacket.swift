@@ -37,28 +37,28 @@ struct InnerPacket {
 }
 
 extension InnerPacket {
-  /// Whether it is a UDP datagram, or the first piece of one, with a data message for the receiver `index`.
-  func carriesData(under index: UInt32, _ bytes: UnsafeRawBufferPointer) -> Bool {
+  /// Where it is a UDP datagram, or the first piece of one, with a data message of WireGuard: that message's receiver index.
+  func carriedReceiver(_ bytes: UnsafeRawBufferPointer) -> UInt32? {
     let udp: UInt8 = 17, fragment: UInt8 = 44
     var start: Int
     if isIPv6 {
       start = 40
       var next = unsafe bytes[6]
       if next == fragment {
-        guard bytes.count >= 48, unsafe bytes[42] == 0 && bytes[43] & 0xF8 == 0 else { return false }
+        guard bytes.count >= 48, unsafe bytes[42] == 0 && bytes[43] & 0xF8 == 0 else { return nil }
         next = unsafe bytes[40]
         start = 48
       }
-      guard next == udp else { return false }
+      guard next == udp else { return nil }
     } else {
-      guard unsafe bytes[9] == udp && bytes[6] & 0x1F == 0 && bytes[7] == 0 else { return false }
+      guard unsafe bytes[9] == udp && bytes[6] & 0x1F == 0 && bytes[7] == 0 else { return nil }
       start = unsafe Int(bytes[0] & 0x0F) * 4
     }
     start += 8
-    guard bytes.count >= start + DataMessage.header else { return false }
+    guard bytes.count >= start + DataMessage.header else { return nil }
     let type = unsafe UInt32(littleEndian: bytes.loadUnaligned(fromByteOffset: start, as: UInt32.self))
     let receiver = unsafe UInt32(
       littleEndian: bytes.loadUnaligned(fromByteOffset: start + DataMessage.receiver, as: UInt32.self))
-    return type == MessageType.data && receiver == index
+    return type == MessageType.data ? receiver : nil
   }
 }

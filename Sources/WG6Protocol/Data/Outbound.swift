@@ -50,9 +50,12 @@ public struct Outbound: ~Copyable {
       plane.drop(.noPeerForDestination)
       return unsafe errors.answer(to: pushed(length), packet, .noPeer, now: now)
     }
-    guard length <= Limits.longestPacket else {
+    let longest = peer.longestPacket
+    guard length <= longest else {
       plane.drop(.packetTooBig, of: peer)
-      return unsafe errors.answer(to: pushed(length), packet, .tooBig(mtu: Limits.longestPacket), now: now)
+      // Another tunnel's datagram: its sender would cut it into pieces, see `Device.limitPackets`.
+      guard unsafe packet.carriedReceiver(pushed(length)) == nil else { return nil }
+      return unsafe errors.answer(to: pushed(length), packet, .tooBig(mtu: longest), now: now)
     }
     if train.peer != peer || !train.hasRoom(for: length) {
       flush(keeping: length, now: now, send: send)
@@ -63,12 +66,12 @@ public struct Outbound: ~Copyable {
       }
       guard begin(peer, path, length: length, now: now, send: send) else { return nil }
     }
-    if unsafe packet.carriesData(under: train.keypair!.pointer.pointee.remoteIndex, pushed(length)) {
+    if unsafe packet.carriedReceiver(pushed(length)) == train.keypair!.pointer.pointee.remoteIndex {
       // What left as a datagram came back as a packet, and would again, longer each time. Its sender is this device.
       plane.drop(.routingLoop, of: peer)
       return nil
     }
-    train.seal(length: length, mtu: plane.mtu(around: length))
+    train.seal(length: length, mtu: min(plane.mtu(around: length), longest))
     return nil
   }
 

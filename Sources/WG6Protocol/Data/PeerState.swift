@@ -8,6 +8,8 @@ import Synchronization
   /// The keypair that messages go out under; nil while there is none, and packets are staged.
   let sending = Atomic<UInt>(0)
   let path = PathCell()
+  /// Bytes.
+  let longestPacket = Atomic<Int>(Limits.longestPacket)
 
   let transmittedBytes = Atomic<UInt64>(0)
   let receivedBytes = Atomic<UInt64>(0)
@@ -99,6 +101,12 @@ struct PeerEvent: OptionSet {
   public var path: PackedPath {
     get { unsafe pointer.pointee.path.load() }
     nonmutating set { unsafe pointer.pointee.path.store(newValue) }
+  }
+
+  /// How long a packet to the peer may be, in bytes.
+  var longestPacket: Int {
+    get { unsafe pointer.pointee.longestPacket.load(ordering: .relaxed) }
+    nonmutating set { unsafe pointer.pointee.longestPacket.store(newValue, ordering: .relaxed) }
   }
 
   /// The local address that `path` names has gone: it shall not stick, unless the peer has moved meanwhile.

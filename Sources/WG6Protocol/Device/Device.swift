@@ -182,9 +182,23 @@ public final class Device {
     reclaim()
   }
 
-  /// The ways to all peers whose endpoint is known.
-  public var paths: [PackedPath] {
-    peers.compactMap { $0?.reference.path }.filter(\.isKnown)
+  /// Sets how long a packet to each peer may be.
+  ///
+  /// A datagram that is too long for another tunnel would go into that in pieces. Where tunnels lead through each other
+  /// in a circle, what goes round grows each time, and pieces would multiply it where its length should end it.
+  ///
+  /// - Parameter tunnelMTU: the MTU, in bytes, of the tunnel that a path leads through; nil where it leads through none.
+  public func limitPackets(tunnelMTU: (PackedPath) -> Int?) {
+    for case let peer? in peers {
+      let path = peer.reference.path
+      guard path.isKnown, let mtu = tunnelMTU(path) else {
+        peer.reference.longestPacket = Limits.longestPacket
+        continue
+      }
+      let outer = (path.isIPv6 ? 40 : 20) + 8 + DataMessage.overhead
+      let longest = (mtu - outer) / Limits.paddingMultiple * Limits.paddingMultiple
+      peer.reference.longestPacket = min(max(longest, Limits.smallestMTU), Limits.longestPacket)
+    }
   }
 
   /// The network says that a datagram sent along `path` did not arrive. Anyone could have said so: it is counted and
