@@ -57,7 +57,7 @@ import WG6Simulation
     let (alice, datagram) = lost()
     alice.outbox = []
     alice.device.limitPackets { $0.isIPv6 ? nil : 1420 }
-    // 1,420 less 20, 8 and 32 bytes: a multiple of 16 that fits.
+    // 1,420 less 20, 8 and 32 bytes.
     func packet(_ size: Int) -> [UInt8] { ipv6Packet(from: 1, to: 2, number: 0, size: size) }
     alice.push([packet(1360)])
     #expect(alice.outbox.map(\.bytes.count) == [1392])

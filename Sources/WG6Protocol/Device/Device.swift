@@ -196,8 +196,7 @@ public final class Device {
         continue
       }
       let outer = (path.isIPv6 ? 40 : 20) + 8 + DataMessage.overhead
-      let longest = (mtu - outer) / Limits.paddingMultiple * Limits.paddingMultiple
-      peer.reference.longestPacket = min(max(longest, Limits.smallestMTU), Limits.longestPacket)
+      peer.reference.longestPacket = min(max(mtu - outer, Limits.smallestMTU), Limits.longestPacket)
     }
   }
 
