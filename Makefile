@@ -100,6 +100,7 @@ format:
 
 lint:
 	$(SWIFT) format lint --strict -r $(SOURCES)
+	scripts/check-comparisons
 
 clean:
 	rm -rf .build

@@ -17,6 +17,15 @@ import WG6Simulation
     #expect(pair.world.wire.map(\.bytes.count) == [148, 92, 32 + 64])
   }
 
+  @Test func `a handshake over a path of 2.4 s each way is completed`() {
+    let pair = Pair(seed: 31)
+    pair.world.course = { [World.Delivery($0, after: 2400 * Limits.millisecond)] }
+    pair.alice.send(pair.toBob(7))
+    pair.world.run(for: 8 * Limits.second)
+    #expect(pair.bob.received == [pair.toBob(7)])
+    #expect(types(pair.world) == [1, 2, 4])
+  }
+
   @Test func `packets flow both ways, in order`() {
     let pair = Pair(seed: 2)
     for number in 0..<100 {
