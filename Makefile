@@ -1,6 +1,8 @@
 # make            build everything, optimised
 # make demo       (root) see a tunnel carry IPv6 through NAT, on networks made for it
 # make test       the whole suite; as root, with networks and other people's WireGuard
+# make fuzz       TARGET=message TIME=60: coverage-guided fuzzing of one target for so many seconds (docs/fuzzing.md)
+# make test-asan, make test-tsan   (root) the tests under the address and the thread sanitizer (docs/testing.md)
 # make install    PREFIX=/usr/local DESTDIR=
 # NO_INSTALL=1 keeps demo and test from installing Debian packages.
 
@@ -11,7 +13,11 @@ SWIFT ?= swift
 # The runtime goes into the binaries, so that what is tested is what gets installed, and needs no toolchain.
 BUILD = $(SWIFT) build -c release --static-swift-stdlib --explicit-target-dependency-import-check error
 RELEASE = $(CURDIR)/.build/release
-SOURCES = Package.swift Sources Tests
+SOURCES = Package.swift Sources Tests Fuzz
+# gold, the default, can't link libFuzzer; the targets look at the engine's inside.
+FUZZ_FLAGS = --sanitize=address -Xswiftc -sanitize=fuzzer -Xswiftc -use-ld=lld -Xswiftc -enable-testing
+TARGET ?= message
+TIME ?= 60
 
 bindir = $(DESTDIR)$(PREFIX)/bin
 mandir = $(DESTDIR)$(PREFIX)/share/man
@@ -19,7 +25,7 @@ bash_completions = $(DESTDIR)$(PREFIX)/share/bash-completion/completions
 zsh_completions = $(DESTDIR)$(PREFIX)/share/zsh/site-functions
 fish_completions = $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d
 
-.PHONY: all release demo test test-units test-scenarios install uninstall format lint clean
+.PHONY: all release demo test test-units test-scenarios test-asan test-tsan fuzz fuzz-build fuzz-corpus install uninstall format lint clean
 
 all: release
 
@@ -44,6 +50,24 @@ test-units:
 test-scenarios: release
 	@scripts/install-packages run kernel
 	WG6_BIN=$(RELEASE) $(SWIFT) test --filter ScenarioTests
+
+test-asan:
+	@scripts/install-packages build run
+	scripts/test-sanitized address
+
+test-tsan:
+	@scripts/install-packages build run
+	scripts/test-sanitized thread
+
+fuzz-build:
+	@scripts/install-packages build
+	WG6_FUZZ=1 $(SWIFT) build -c release --product wg6-fuzz --scratch-path .build/fuzz $(FUZZ_FLAGS)
+
+fuzz: fuzz-build
+	@scripts/fuzz $(TARGET) $(TIME)
+
+fuzz-corpus: fuzz-build
+	@scripts/fuzz --corpus
 
 install: release
 	install -d $(bindir)

@@ -85,3 +85,14 @@ let package = Package(
     .testTarget(name: "ScenarioTests", dependencies: ["WG6Harness"], swiftSettings: testing),
   ]
 )
+
+// The fuzzer links libFuzzer, which only `make fuzz` asks for.
+if Context.environment["WG6_FUZZ"] != nil {
+  package.targets += [
+    .systemLibrary(name: "CLibFuzzer", path: "Fuzz/CLibFuzzer"),
+    .executableTarget(
+      name: "wg6-fuzz",
+      dependencies: ["WG6Protocol", "WG6Config", "WG6Crypto", "WG6Simulation", "BrokenFiles", "CLibFuzzer"],
+      path: "Fuzz/Sources", swiftSettings: testing),
+  ]
+}

@@ -2,9 +2,11 @@
 #include "datagrams.h"
 
 #include <errno.h>
+#include <linux/errqueue.h>
 #include <netinet/in.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 int linux_udp_socket(int is_ipv6) {
@@ -14,10 +16,12 @@ int linux_udp_socket(int is_ipv6) {
   int result;
   if (is_ipv6) {
     result = setsockopt(descriptor, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof on)
-        | setsockopt(descriptor, IPPROTO_IPV6, IPV6_RECVPKTINFO, &on, sizeof on);
+        | setsockopt(descriptor, IPPROTO_IPV6, IPV6_RECVPKTINFO, &on, sizeof on)
+        | setsockopt(descriptor, IPPROTO_IPV6, IPV6_RECVERR, &on, sizeof on);
   } else {
     // The kernel's WireGuard lets routers fragment the outer packet, too.
     result = setsockopt(descriptor, IPPROTO_IP, IP_PKTINFO, &on, sizeof on)
+        | setsockopt(descriptor, IPPROTO_IP, IP_RECVERR, &on, sizeof on)
         | setsockopt(descriptor, IPPROTO_IP, IP_MTU_DISCOVER, &fragment, sizeof fragment);
   }
   if (result != 0) {
@@ -66,16 +70,20 @@ union control {
   char v6[CMSG_SPACE(sizeof(struct in6_pktinfo))];
 };
 
-static void read_path(struct linux_path *path, int is_ipv6, const union address *source, struct msghdr *message) {
+static void read_remote(struct linux_path *path, int is_ipv6, const union address *address) {
   memset(path, 0, sizeof *path);
   if (is_ipv6) {
-    memcpy(path->remote, &source->v6.sin6_addr, 16);
-    path->port = ntohs(source->v6.sin6_port);
-    path->zone = source->v6.sin6_scope_id;
+    memcpy(path->remote, &address->v6.sin6_addr, 16);
+    path->port = ntohs(address->v6.sin6_port);
+    path->zone = address->v6.sin6_scope_id;
   } else {
-    memcpy(path->remote, &source->v4.sin_addr, 4);
-    path->port = ntohs(source->v4.sin_port);
+    memcpy(path->remote, &address->v4.sin_addr, 4);
+    path->port = ntohs(address->v4.sin_port);
   }
+}
+
+static void read_path(struct linux_path *path, int is_ipv6, const union address *source, struct msghdr *message) {
+  read_remote(path, is_ipv6, source);
   for (struct cmsghdr *c = CMSG_FIRSTHDR(message); c != NULL; c = CMSG_NXTHDR(message, c)) {
     if (!is_ipv6 && c->cmsg_level == IPPROTO_IP && c->cmsg_type == IP_PKTINFO) {
       struct in_pktinfo info;
@@ -163,4 +171,29 @@ int linux_send(int descriptor, int is_ipv6, const struct linux_path *path, struc
   }
   int sent = sendmmsg(descriptor, messages, (unsigned)count, 0);
   return sent < 0 ? -errno : sent;
+}
+
+int linux_next_refusal(int descriptor, int is_ipv6, struct linux_path *path) {
+  union address destination;
+  // Room for the error and for the address of whoever reported it.
+  union {
+    struct cmsghdr header;
+    char bytes[CMSG_SPACE(sizeof(struct sock_extended_err) + sizeof(struct sockaddr_in6))
+        + CMSG_SPACE(sizeof(struct in6_pktinfo))];
+  } control;
+  struct msghdr message = {
+      .msg_name = &destination, .msg_namelen = sizeof destination, .msg_control = &control,
+      .msg_controllen = sizeof control};
+  memset(&destination, 0, sizeof destination);
+  if (recvmsg(descriptor, &message, MSG_ERRQUEUE | MSG_DONTWAIT) < 0) return -errno;
+  for (struct cmsghdr *c = CMSG_FIRSTHDR(&message); c != NULL; c = CMSG_NXTHDR(&message, c)) {
+    if (c->cmsg_level != (is_ipv6 ? IPPROTO_IPV6 : IPPROTO_IP) || c->cmsg_type != (is_ipv6 ? IPV6_RECVERR : IP_RECVERR))
+      continue;
+    struct sock_extended_err error;
+    memcpy(&error, CMSG_DATA(c), sizeof error);
+    read_remote(path, is_ipv6, &destination);
+    // "Too big" is no refusal: the kernel has learnt the size, and fragments.
+    return error.ee_origin == (is_ipv6 ? SO_EE_ORIGIN_ICMP6 : SO_EE_ORIGIN_ICMP) && error.ee_errno != EMSGSIZE;
+  }
+  return 0;
 }

@@ -133,6 +133,7 @@ public final class Engine {
     try poller.wait { ready.append(($0, $1)) }
     for entry in ready { handle(entry.token) }
     handleHandshakes()
+    handleRefusals()
     device.handleEvents(now: Clock.now)
     device.advance(now: Clock.now)
     perform()
@@ -169,6 +170,14 @@ public final class Engine {
       perform()
     }
     wires.control.ring()
+  }
+
+  /// As many as wait at a time; there is nothing urgent about them.
+  private func handleRefusals() {
+    for _ in 0..<64 {
+      guard let path = wires.refusals.pop() else { return }
+      device.refused(path, now: Clock.now)
+    }
   }
 
   /// Carries out what the device asks for.

@@ -42,12 +42,14 @@ import WG6Protocol
     while !wires.isEnding.load(ordering: .acquiring) {
       var isReadable = (v4: false, v6: false)
       do {
-        try wires.inboundPoller.wait { token, _ in
+        let wires = wires
+        try wires.inboundPoller.wait { token, events in
           switch token {
           case Wires.Token.v4: isReadable.v4 = true
           case Wires.Token.v6: isReadable.v6 = true
-          default: break
+          default: return
           }
+          if events & Poller.failed != 0 { InboundThread.passOnRefusals(isIPv6: token == Wires.Token.v6, wires) }
         }
       } catch {
         break
@@ -77,6 +79,18 @@ import WG6Protocol
     }
   }
 
+  /// Empties the queue of news about datagrams that did not arrive, or takes as much as the control thread can.
+  private static func passOnRefusals(isIPv6: Bool, _ wires: Wires) {
+    for _ in 0..<64 {
+      switch wires.sockets.nextRefusal(isIPv6: isIPv6) {
+      case .none: return
+      case .other: continue
+      case .refused(let path):
+        if wires.refusals.push(path) { wires.control.ring() } else { wires.plane.drop(.endpointUnreachable) }
+      }
+    }
+  }
+
   private mutating func receive(_ datagram: linux_datagram, isIPv6: Bool, now: Nanoseconds) {
     guard unsafe datagram.is_truncated == 0 else { return wires.plane.drop(.malformedMessage) }
     let bytes = unsafe UnsafeMutableRawBufferPointer(start: datagram.buffer, count: Int(datagram.length))
@@ -87,7 +101,7 @@ import WG6Protocol
       if unsafe wires.tun.write(packet) != 0 { wires.plane.drop(.deviceRefusedPacket) }
     case .control:
       guard let message = unsafe ControlMessage(UnsafeRawBufferPointer(bytes)),
-        wires.handshakes.push(message, from: source)
+        wires.handshakes.push(ArrivedMessage(message: message, path: source))
       else { return wires.plane.drop(.handshakeQueueFull) }
       path.wantsControl = true
     case .nothing:

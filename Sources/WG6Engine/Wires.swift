@@ -10,7 +10,11 @@ final class Wires: Sendable {
   let tun: TUN
   let sockets: UDPSockets
   let plane: DataPlane
-  let handshakes = HandshakeQueue()
+  /// From the inbound thread to the control thread: messages that are not data. How full it is says whether the device is
+  /// under load.
+  let handshakes = Ring<ArrivedMessage>(capacity: 1024)
+  /// Likewise: where datagrams went that did not arrive.
+  let refusals = Ring<PackedPath>(capacity: 64)
 
   /// Wakes the control thread: events to handle, messages to read, a thread that failed.
   let control: Bell

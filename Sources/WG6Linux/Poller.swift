@@ -7,6 +7,8 @@ public struct Poller: ~Copyable, Sendable {
   private let descriptor: OwnedDescriptor
 
   public static let readable = UInt32(EPOLLIN.rawValue)
+  /// Told whether asked for or not.
+  public static let failed = UInt32(EPOLLERR.rawValue)
   public static let writable = UInt32(EPOLLOUT.rawValue)
 
   public init() throws(Errno) {

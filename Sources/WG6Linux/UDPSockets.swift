@@ -76,6 +76,7 @@ public struct UDPSockets: ~Copyable, Sendable {
     let number = descriptor(isIPv6: path.isIPv6)
     var address = linux_path(path)
     var sent = Sent()
+    var retries = 0
     while sent.count < datagrams.count {
       let count = unsafe linux_send(
         number, path.isIPv6 ? 1 : 0, &address, datagrams.baseAddress! + sent.count,
@@ -88,6 +89,9 @@ public struct UDPSockets: ~Copyable, Sendable {
       case -EAGAIN where patience > 0:
         var room = pollfd(fd: number, events: Int16(POLLOUT), revents: 0)
         guard unsafe poll(&room, 1, patience) > 0 else { return sent }
+      case _ where retries < UDPSockets.retries:
+        // What the network said of earlier datagrams is told here first (IP_RECVERR), once each.
+        retries += 1
       case _ where address.has_local != 0 && UDPSockets.blamesSource(count):
         address.has_local = 0
         sent.sourceIsGone = true
@@ -98,7 +102,28 @@ public struct UDPSockets: ~Copyable, Sendable {
     return sent
   }
 
+  /// The next piece of news about datagrams that did not arrive.
+  ///
+  /// Anyone on the internet can make such news up, so that they are good for counting and nothing else.
+  public borrowing func nextRefusal(isIPv6: Bool) -> Refusal {
+    var path = linux_path()
+    switch unsafe linux_next_refusal(descriptor(isIPv6: isIPv6), isIPv6 ? 1 : 0, &path) {
+    case 1: return .refused(path.packed(isIPv6: isIPv6))
+    case 0: return .other
+    default: return .none
+    }
+  }
+
+  public enum Refusal: Sendable {
+    case none
+    case other
+    case refused(PackedPath)
+  }
+
   // MARK: Private
+
+  /// How many errors of other datagrams are passed over in one send.
+  private static let retries = 2
 
   /// Whether `result` may be the kernel's answer to a source that is none of this machine's addresses.
   private static func blamesSource(_ result: Int32) -> Bool {

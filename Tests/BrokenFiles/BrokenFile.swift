@@ -69,6 +69,10 @@ extension BrokenFile {
     + ["[Peers]", "[Interfaces]", "[interface", "[]", "[Peer]]", "[Inter face x]", "[Peer] x"].map {
       BrokenFile(text: "[Interface]\n\($0)\nanything = 1", line: 2, mention: "expected [Interface] or [Peer]")
     }
+    + [
+      BrokenFile(
+        text: "[Interface]\n[Pe\(privateKey)er]\n", line: 2, mention: "look like a key", secret: privateKey)
+    ]
     + ["nonsense", "Interface]", "MTU 1420", "ListenPort: 51820", "; a comment"].map {
       .interface($0, mention: "without “=”")
     }

@@ -132,6 +132,8 @@ func lines(_ text: String) -> [[UInt8]] {
       protocol_version=1
       persistent_keepalive_interval=1
       persistent_keepalive_interval=25
+      preshared_key=\(String(repeating: "11", count: 32))
+      preshared_key=\(String(repeating: "22", count: 32))
       allowed_ip=10.0.0.0/8
       replace_allowed_ips=true
       allowed_ip=10.1.2.3/16
@@ -146,6 +148,8 @@ func lines(_ text: String) -> [[UInt8]] {
     #expect(update.firewallMark == 0)
     let peer = try #require(update.peers.first)
     #expect(peer.persistentKeepalive == 25)
+    guard case .set(let presharedKey) = peer.presharedKey else { Issue.record("no preshared key"); return }
+    #expect(presharedKey.withBytes { $0.byte(at: 0) } == 0x22)
     #expect(peer.replacesAllowedIPs)
     #expect(
       peer.allowedIPs == [.add(try #require(IPPrefix("10.1.0.0/16"))), .remove(try #require(IPPrefix("fd00::/8")))])

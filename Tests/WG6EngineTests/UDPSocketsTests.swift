@@ -29,6 +29,19 @@ import WG6Protocol
       }
     }
 
+    /// Where datagrams went that the network has refused since the last time.
+    func refusals(isIPv6: Bool) -> [PackedPath] {
+      var paths: [PackedPath] = []
+      for _ in 0..<100 {
+        switch sockets.nextRefusal(isIPv6: isIPv6) {
+        case .none: return paths
+        case .other: continue
+        case .refused(let path): paths.append(path)
+        }
+      }
+      return paths
+    }
+
     func receive() -> (text: String, path: PackedPath)? {
       withUnsafeTemporaryAllocation(byteCount: 2048, alignment: 8) { buffer in
         var datagram = linux_datagram()
@@ -64,6 +77,28 @@ import WG6Protocol
     #expect(throws: (any Error).self) { try sockets.open(port: taken) }
     #expect(other.send("still there", along: loopback(port)))
     #expect(sockets.receive()?.text == "still there")
+  }
+
+  @Test(arguments: [false, true])
+  func `tell which datagrams the network refused, and lose no other for it`(isIPv6: Bool) throws {
+    let sockets = try Pair(), closed = try Pair(), peer = try Pair()
+    _ = try sockets.open(port: 0)
+    let peerPort = try peer.open(port: 0)
+    let deadPort = try closed.open(port: 0)
+    try closed.close()
+    func place(_ port: UInt16) -> PackedPath {
+      PackedPath(Path(to: Endpoint(address: isIPv6 ? .v6(high: 0, low: 1) : .v4(0x7F00_0001), port: port)))
+    }
+    for round in 0..<20 {
+      #expect(sockets.send("anyone there?", along: place(deadPort)))
+      // On the loopback interface the answer is here before the call returns; it must not cost the next datagram.
+      #expect(sockets.send("round \(round)", along: isIPv6 ? place(peerPort) : loopback(peerPort)))
+      if !isIPv6 { #expect(peer.receive()?.text == "round \(round)") }
+    }
+    let refusals = sockets.refusals(isIPv6: isIPv6)
+    #expect(refusals.count == 20)
+    #expect(refusals.allSatisfy { $0.endpoint == place(deadPort).endpoint })
+    #expect(sockets.refusals(isIPv6: !isIPv6).isEmpty)
   }
 
   @Test func `answer from the address that was written to, unless it has gone`() throws {

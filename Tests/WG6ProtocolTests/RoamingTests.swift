@@ -76,6 +76,20 @@ import WG6Simulation
     #expect(path().source == IPAddress.v4(7).bits)
   }
 
+  @Test func `is not moved by news that it can't be reached, which is counted for it`() {
+    let (bench, alice, bob) = pair()
+    let path = bob.peer(alice).reference.path
+    bob.device.refused(path.withoutSource, now: bench.now)
+    bob.device.refused(PackedPath(Path(to: place(9))), now: bench.now)
+    #expect(bob.peer(alice).reference.path == path)
+    #expect(bob.drops(.endpointUnreachable) == 2)
+    #expect(bob.peer(alice).reference.dropCounts[.endpointUnreachable] == 1)
+    // A flood of such news is not worth a look at every peer.
+    for _ in 0..<1000 { bob.device.refused(path, now: bench.now) }
+    #expect(bob.drops(.endpointUnreachable) == 1002)
+    #expect(bob.peer(alice).reference.dropCounts[.endpointUnreachable] == 19)
+  }
+
   @Test func `is followed from one family to the other and back`() {
     let (_, alice, bob) = pair()
     let messages = data(2, alice, bob)

@@ -40,3 +40,7 @@ int linux_receive(int descriptor, int is_ipv6, struct linux_datagram *datagrams,
 
 /// Sends up to `count` datagrams to `path`, from its local address where it has one. Returns how many went out, or -errno.
 int linux_send(int descriptor, int is_ipv6, const struct linux_path *path, struct iovec *datagrams, int count);
+
+/// Takes the next error off the socket's queue. Returns 1 where the network (ICMP) says that a datagram to `path` did not
+/// arrive, 0 for any other error, or -errno: -EAGAIN where there is none.
+int linux_next_refusal(int descriptor, int is_ipv6, struct linux_path *path);

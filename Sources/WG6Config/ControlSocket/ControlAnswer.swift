@@ -109,7 +109,7 @@ public struct ControlAnswerParser: ~Copyable {
       guard let key = KeyHex.decode(value, { PresharedKey(bytes: $0) }) ?? nil else {
         return refuse("preshared_key", "64 hexadecimal digits")
       }
-      peer!.presharedKey = key.isZero ? nil : key
+      peer!.adopt(key.isZero ? nil : key)
     } else if key.equals("endpoint") {
       guard let endpoint = Endpoint(text: value) else { return refuse("endpoint=\(value.quotable)", "address:port") }
       peer!.endpoint = endpoint
@@ -137,4 +137,10 @@ public struct ControlAnswerParser: ~Copyable {
   private mutating func refuse(_ read: String, _ expected: String) {
     error = ControlError(errno: EPROTO, message: "line \(lineNumber) of the answer: read \(read), expected \(expected)")
   }
+}
+
+extension PeerStatus {
+  /// A function, because Swift 6.3 leaks what a field held before where it is assigned to through an optional of a
+  /// noncopyable structure: here a key, which would never be wiped.
+  fileprivate mutating func adopt(_ key: PresharedKey?) { presharedKey = key }
 }

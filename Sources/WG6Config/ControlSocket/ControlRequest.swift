@@ -84,7 +84,8 @@ public struct ControlRequestParser: ~Copyable {
     let value = line.extracting(equals + 1..<line.byteCount)
     switch kind {
     case nil: readOperation(key, value)
-    case .get, .drops: refuse(EINVAL, "\(quoted(key)), expected a blank line after the request")
+    case .get: refuse(EINVAL, "\(quoted(key)), expected a blank line after get=1")
+    case .drops: refuse(EINVAL, "\(quoted(key)), expected a blank line after drops=1")
     case .set:
       if key.equals("public_key") {
         startPeer(value)
@@ -152,7 +153,7 @@ public struct ControlRequestParser: ~Copyable {
       peer!.allowedIPs.append(removes ? .remove(prefix) : .add(prefix))
     } else if key.equals("preshared_key") {
       guard let change = KeyChange<PresharedKey>(hexadecimal: value) else { return refuseKey("preshared_key", value) }
-      peer!.presharedKey = change
+      peer!.adopt(change)
     } else if key.equals("endpoint") {
       guard let endpoint = Endpoint(text: value) else {
         return refuse(EINVAL, "endpoint=\(value.quotable), expected address:port or [address]:port")
@@ -222,4 +223,9 @@ public struct ControlRequestParser: ~Copyable {
   private mutating func refuse(_ errno: Int32, _ message: String) {
     error = ControlError(errno: errno, message: "line \(lineNumber): read \(message)")
   }
+}
+
+extension PeerUpdate {
+  /// A function for the reason that `PeerStatus.adopt` is one.
+  fileprivate mutating func adopt(_ change: KeyChange<PresharedKey>) { presharedKey = change }
 }

@@ -78,19 +78,20 @@ extension RawSpan {
     return byteCount > 60 ? text + "…" : text
   }
 
-  /// Whether this is long and of the characters of base64 or hexadecimal alone.
+  /// Whether so many characters of base64 or hexadecimal follow one another that they may be a key, or most of one.
   private var resemblesKey: Bool {
-    guard byteCount >= 32 else { return false }
+    var run = 0
     for index in 0..<byteCount {
       switch byte(at: index) {
       case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"),
         UInt8(ascii: "0")...UInt8(ascii: "9"),
         UInt8(ascii: "+"), UInt8(ascii: "/"), UInt8(ascii: "="):
-        continue
-      default: return false
+        run += 1
+        if run == 32 { return true }
+      default: run = 0
       }
     }
-    return true
+    return false
   }
 
   /// Whether every byte is zero, looking at all of them.

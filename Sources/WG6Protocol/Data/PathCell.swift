@@ -112,6 +112,11 @@ public struct PackedPath: Equatable, Sendable {
   public var source: AddressBits { AddressBits(high: words[2], low: words[3]) }
   public var sourceInterface: UInt32 { UInt32(truncatingIfNeeded: words[6]) }
 
+  /// Whether both lead to the same address and port.
+  func hasSameRemote(as other: PackedPath) -> Bool {
+    isKnown && other.isKnown && remote == other.remote && isIPv6 == other.isIPv6 && port == other.port
+  }
+
   /// The same way to the same remote, the local end left to the kernel.
   public var withoutSource: PackedPath {
     var copy = self

@@ -26,6 +26,8 @@ public final class Device {
   var deadlines = DeadlineQueue()
   var load = HandshakeLoad()
   var limiter = SourceLimiter()
+  /// How often it is found out whom a refusal concerns.
+  var refusals = TokenBucket()
   /// The latest time of day that a timestamp was made from: it never goes back, whatever the clock does.
   var latestTimestamp = TAI64N(wall: 0)
   var retired: [(stamp: UInt64, what: Retired)] = []
@@ -103,6 +105,7 @@ public final class Device {
     case keepaliveSent(PublicKey)
     case keysZeroed(PublicKey)
     case endpointMoved(PublicKey, Endpoint)
+    case endpointUnreachable(PublicKey, Endpoint)
     case messageDropped(DropReason, from: Endpoint?)
   }
 
@@ -177,6 +180,17 @@ public final class Device {
       schedule(peer)
     }
     reclaim()
+  }
+
+  /// The network says that a datagram sent along `path` did not arrive. Anyone could have said so: it is counted and
+  /// reported, for the peer that lives there where there is one, and nothing else comes of it.
+  public func refused(_ path: PackedPath, now: Now) {
+    // A look at every peer, so not more often than news of real trouble comes.
+    guard refusals.take(at: now.monotonic, interval: 50 * Limits.millisecond, burst: Limits.second),
+      let peer = peers.first(where: { $0?.reference.path.hasSameRemote(as: path) == true }) ?? nil
+    else { return plane.drop(.endpointUnreachable) }
+    plane.drop(.endpointUnreachable, of: peer.reference)
+    if let endpoint = path.endpoint { actions.append(.report(.endpointUnreachable(peer.publicKey, endpoint))) }
   }
 
   /// The machine's addresses or routes have changed: a local address that datagrams to a peer would no longer leave

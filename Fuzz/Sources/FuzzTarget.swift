@@ -1,0 +1,19 @@
+/// Something that bytes from outside can be thrown at, and what must hold whatever they are.
+struct FuzzTarget: Sendable {
+  let name: String
+  /// Plays one input; ends the process where a claim fails.
+  let play: @Sendable (FuzzedBytes) -> Void
+
+  init(_ name: String, _ play: @escaping @Sendable (FuzzedBytes) -> Void) {
+    self.name = name
+    self.play = play
+  }
+
+  /// The engine's segmentation offload gets its target, `offload`, here.
+  static let all: [FuzzTarget] = [message, control, config, packet, addresses, keys, allowedIPs]
+}
+
+/// Ends the process where `holds` is false; libFuzzer then keeps the input.
+func claim(_ holds: Bool, _ what: @autoclosure () -> String) {
+  if !holds { fatalError("does not hold: \(what())") }
+}

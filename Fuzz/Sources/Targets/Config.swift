@@ -1,0 +1,128 @@
+import WG6Config
+import WG6Crypto
+
+@testable import WG6Protocol
+
+extension FuzzTarget {
+  /// Configuration files. The first byte of the input chooses the dialect, the others are the file.
+  ///
+  /// What is accepted means the same when it is written down in its plainest form and read again, and can be asked of a
+  /// daemon; what is refused is refused by line; and no message ever holds a secret.
+  static let config = FuzzTarget("config") { input in
+    var input = input
+    let dialect = input.byte() & 1 == 0 ? ConfigurationDialect.quick : .plain
+    let text = input.rest()
+    let lineCount = text.split(separator: UInt8(ascii: "\n"), omittingEmptySubsequences: false).count
+    do throws(FileMistakes) {
+      let file = try read(text, dialect)
+      check(file.warnings, of: text, lineCount)
+      let plain = written(file)
+      guard let again = try? read(plain, dialect) else {
+        return claim(false, "what was written down is accepted: \(String(decoding: plain, as: UTF8.self))")
+      }
+      claim(written(again) == plain, "a file survives being written down")
+      for replacing in [false, true] {
+        let wanted = request(file.update(replacing: replacing, endpoints: [:]))
+        claim(request(again.update(replacing: replacing, endpoints: [:])) == wanted, "both ask for the same")
+        claim(isUnderstood(wanted), "a daemon understands it")
+      }
+    } catch {
+      claim(!error.mistakes.isEmpty, "a refusal has a reason")
+      claim(error.mistakes.map(\.line) == error.mistakes.map(\.line).sorted(), "in the order of the lines")
+      check(error.mistakes, of: text, lineCount)
+    }
+  }
+
+  private static func read(_ text: [UInt8], _ dialect: ConfigurationDialect) throws(FileMistakes) -> ConfigurationFile {
+    try ConfigurationFile(reading: text.span.bytes, named: "f", dialect: dialect) { () throws(FileMistakes) in
+      let book = Array("laptop TrMvSoP4jYQlY6RIzBgbssQqY3vxI2Pi+y71lOWWXX0= Anna's".utf8)
+      return try AddressBook(reading: book.span.bytes, named: "keys")
+    }
+  }
+
+  /// Every message has a line of the file, and none of its secrets.
+  private static func check(_ messages: [FileMistake], of text: [UInt8], _ lineCount: Int) {
+    let secrets = secrets(of: text)
+    for message in messages {
+      claim((1...lineCount).contains(message.line), "\(message) is about a line of \(lineCount)")
+      for secret in secrets { claim(!message.description.contains(secret), "a message holds a secret: \(message)") }
+    }
+  }
+
+  /// What stands behind `PrivateKey =` and `PresharedKey =`, where it is long enough for a message not to hold it by chance.
+  private static func secrets(of text: [UInt8]) -> [String] {
+    text.split(separator: UInt8(ascii: "\n")).compactMap { line in
+      let characters = line.prefix { $0 != UInt8(ascii: "#") }.filter { $0 != 32 && !(9...13).contains($0) }
+      guard let equals = characters.firstIndex(of: UInt8(ascii: "=")) else { return nil }
+      let key = String(decoding: characters[..<equals], as: UTF8.self).lowercased()
+      let value = characters[(equals + 1)...]
+      guard key == "privatekey" || key == "presharedkey", value.count >= 40 else { return nil }
+      return String(decoding: value, as: UTF8.self)
+    }
+  }
+
+  // MARK: Writing it down
+
+  private static func written(_ file: ConfigurationFile) -> [UInt8] {
+    var lines = ["[Interface]"]
+    switch file.privateKey {
+    case .keep: break
+    case .remove: lines.append("PrivateKey = \(base64(of: [UInt8](repeating: 0, count: 32)))")
+    case .set(let key): lines.append("PrivateKey = \(base64(of: key.withBytes { $0.array }))")
+    }
+    if let port = file.listenPort { lines.append("ListenPort = \(port)") }
+    if let mark = file.firewallMark { lines.append("FwMark = \(mark)") }
+    if !file.addresses.isEmpty {
+      lines.append("Address = " + file.addresses.map(\.description).joined(separator: ", "))
+    }
+    if let mtu = file.mtu { lines.append("MTU = \(mtu)") }
+    switch file.table {
+    case .automatic: break
+    case .off: lines.append("Table = off")
+    case .number(let number): lines.append("Table = \(number)")
+    }
+    for peer in file.peers { lines += written(peer) }
+    return Array((lines.joined(separator: "\n") + "\n").utf8)
+  }
+
+  private static func written(_ peer: ConfigurationFile.Peer) -> [String] {
+    var lines = ["", "[Peer]", "PublicKey = \(peer.publicKey.base64)"]
+    switch peer.presharedKey {
+    case .keep: break
+    case .remove: lines.append("PresharedKey = \(base64(of: [UInt8](repeating: 0, count: 32)))")
+    case .set(let key): lines.append("PresharedKey = \(base64(of: key.withBytes { $0.array }))")
+    }
+    if let endpoint = peer.endpoint { lines.append("Endpoint = \(endpoint.text)") }
+    if let seconds = peer.persistentKeepalive { lines.append("PersistentKeepalive = \(seconds)") }
+    let changes = peer.allowedIPs.map { change in
+      switch change {
+      case .add(let prefix): "\(peer.replacesAllowedIPs ? "" : "+")\(prefix)"
+      case .remove(let prefix): "-\(prefix)"
+      }
+    }
+    if !changes.isEmpty { lines.append("AllowedIPs = " + changes.joined(separator: ", ")) }
+    return lines
+  }
+
+  private static func base64(of key: [UInt8]) -> String {
+    var text: [UInt8] = []
+    KeyBase64.encode(key.span.bytes) { text.append($0) }
+    return String(decoding: text, as: UTF8.self)
+  }
+
+  private static func request(_ update: DeviceUpdate) -> [UInt8] {
+    var text = WipedBytes()
+    update.writeRequest(to: &text)
+    return text.withBytes { $0.array }
+  }
+
+  private static func isUnderstood(_ request: [UInt8]) -> Bool {
+    var parser = ControlRequestParser()
+    for line in request.split(separator: UInt8(ascii: "\n"), omittingEmptySubsequences: false).dropLast() {
+      if let request = parser.line(Array(line).span.bytes) {
+        if case .set = request { return true }
+      }
+    }
+    return false
+  }
+}
