@@ -53,12 +53,12 @@
     flow = unsafe FlowKey(addresses: addresses, ports: UInt64(base.word(transport)) << 8 | UInt64(number))
     if isTCP {
       kind = .tcp
-      let dataOffset = unsafe Int(base.byte(transport + TCPHeader.dataOffset) >> 4) * 4
-      headerLength = transport + dataOffset
+      let end = unsafe transport + Int(base.byte(transport + TCPHeader.dataOffset) >> 4) * 4
       let flags = unsafe base.byte(transport + TCPHeader.flags)
       let alone = TCPFlags.fin | TCPFlags.syn | TCPFlags.rst | TCPFlags.urg
       isMergeable =
-        dataOffset >= TCPHeader.length && headerLength < length && flags & (alone | TCPFlags.ack) == TCPFlags.ack
+        end >= transport + TCPHeader.length && end < length && flags & (alone | TCPFlags.ack) == TCPFlags.ack
+      headerLength = min(end, length)
     } else {
       kind = .udp
       headerLength = transport + UDPHeader.length
