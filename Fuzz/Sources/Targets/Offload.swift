@@ -133,11 +133,16 @@ private struct NaiveTransport {
   let payload: Int
   /// Family, protocol, addresses and ports.
   let flow: [UInt8]
+  /// Bytes of the packet, as it says.
+  private let length: Int
   private let addresses: [UInt8]
 
+  /// Nil where it is none, or not all there: such packets don't get as far as to be merged.
   init?(_ packet: [UInt8]) {
     guard packet.count >= 20 else { return nil }
     let isIPv6 = packet[0] >> 4 == 6
+    length = isIPv6 ? 40 + Int(packet[4]) * 256 + Int(packet[5]) : Int(packet[2]) * 256 + Int(packet[3])
+    guard length >= 20, length <= packet.count else { return nil }
     var next = isIPv6 ? packet[6] : packet[9]
     var offset = isIPv6 ? 40 : Int(packet[0] & 15) * 4
     guard isIPv6 || packet[0] >> 4 == 4 && offset >= 20 && packet[6] & 0x3F == 0 && packet[7] == 0 else { return nil }
@@ -155,17 +160,15 @@ private struct NaiveTransport {
   }
 
   func isIntact(_ packet: [UInt8]) -> Bool {
-    let length = packet.count - transport
-    let isIPv6 = addresses.count == 32
-    let said = isIPv6 ? 40 + Int(packet[4]) * 256 + Int(packet[5]) : Int(packet[2]) * 256 + Int(packet[3])
-    guard said == packet.count else { return false }
+    let isIPv6 = addresses.count == 32, upper = packet.count - transport
+    guard length == packet.count else { return false }
     guard isIPv6 || naiveChecksum(Array(packet[..<(Int(packet[0] & 15) * 4)])) == 0 else { return false }
     if !isTCP {
-      guard Int(packet[transport + 4]) * 256 + Int(packet[transport + 5]) == length,
+      guard Int(packet[transport + 4]) * 256 + Int(packet[transport + 5]) == upper,
         packet[transport + 6] != 0 || packet[transport + 7] != 0
       else { return false }
     }
-    let pseudo = addresses + [UInt8(length >> 8), UInt8(length & 255), 0, isTCP ? 6 : 17]
+    let pseudo = addresses + [UInt8(upper >> 8), UInt8(upper & 255), 0, isTCP ? 6 : 17]
     return naiveChecksum(pseudo + packet[transport...]) == 0
   }
 }
