@@ -20,6 +20,8 @@ struct CraftedPacket {
   /// The last bytes of the addresses.
   var source: UInt8 = 1
   var destination: UInt8 = 2
+  /// In place of the above, whole addresses.
+  var givenAddresses: [UInt8]?
   var sourcePort: UInt16 = 50000
   var destinationPort: UInt16 = 443
   var sequence: UInt32 = 0xFFFF_FF00
@@ -42,7 +44,8 @@ struct CraftedPacket {
 
   var number: UInt8 { isTCP ? 6 : 17 }
   var addresses: [UInt8] {
-    isIPv6
+    if let givenAddresses { return givenAddresses }
+    return isIPv6
       ? [0xFD] + Array(repeating: 0, count: 14) + [source, 0xFD] + Array(repeating: 0, count: 14) + [destination]
       : [10, 9, 0, source, 10, 9, 1, destination]
   }
@@ -150,6 +153,16 @@ struct VirtioFields {
 }
 
 extension CraftedPacket {
+  /// Whether IPv6, whether TCP.
+  static let families = [(false, false), (false, true), (true, false), (true, true)]
+
+  /// One with timestamps, whose segments can be merged.
+  static func mergeable(_ isIPv6: Bool, _ isTCP: Bool, payload: Int = 50) -> CraftedPacket {
+    CraftedPacket(
+      isIPv6: isIPv6, isTCP: isTCP, options: isTCP ? [1, 1, 8, 10, 0, 0, 0, 1, 0, 0, 0, 2] : [],
+      payload: (0..<payload).map { UInt8(truncatingIfNeeded: $0 &* 31) })
+  }
+
   /// Any at all, with `payload` bytes; `plain` ones are those that may be merged.
   static func random(_ random: inout SeededRandom, payload: Int, plain: Bool = false) -> CraftedPacket {
     var packet = CraftedPacket()

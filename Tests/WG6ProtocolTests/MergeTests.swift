@@ -25,14 +25,6 @@ func merged(_ packets: [[UInt8]], _ rules: MergeRules = MergeRules()) -> [(
   }
 }
 
-private let families = [(false, false), (false, true), (true, false), (true, true)]
-
-private func packet(_ isIPv6: Bool, _ isTCP: Bool, payload: Int = 50) -> CraftedPacket {
-  CraftedPacket(
-    isIPv6: isIPv6, isTCP: isTCP, options: isTCP ? [1, 1, 8, 10, 0, 0, 0, 1, 0, 0, 0, 2] : [],
-    payload: (0..<payload).map { UInt8(truncatingIfNeeded: $0 &* 31) })
-}
-
 @Suite struct `Merging` {
   @Test(arguments: seeds) func `undoes a split`(seed: UInt64) {
     var random = SeededRandom(seed: seed)
@@ -119,165 +111,9 @@ private func packet(_ isIPv6: Bool, _ isTCP: Bool, payload: Int = 50) -> Crafted
     return packet.bytes()
   }
 
-  @Test func `makes one of two that differ in nothing that matters`() {
-    for (isIPv6, isTCP) in families {
-      for second in [50, 49, 1] {
-        let groups = merged(packet(isIPv6, isTCP, payload: 50 + second).split(50).map { $0.bytes() })
-        #expect(groups.count == 1 && groups.first?.pieces == 2)
-      }
-    }
-  }
-
-  /// What keeps the second packet from being merged with the first: to which kinds it applies, and what is changed.
-  struct Rule: CustomTestStringConvertible, Sendable {
-    let testDescription: String
-    let kinds: [Bool?]
-    let change: @Sendable (inout [CraftedPacket]) -> Void
-
-    /// - Parameters: `isIPv6` and `isTCP` where it matters.
-    init(
-      _ name: String, isIPv6: Bool? = nil, isTCP: Bool? = nil,
-      _ change: @escaping @Sendable (inout [CraftedPacket]) -> Void
-    ) {
-      testDescription = name
-      kinds = [isIPv6, isTCP]
-      self.change = change
-    }
-  }
-
-  static let rules: [Rule] = [
-    Rule("another source") { $0[1].source = 9 },
-    Rule("another destination") { $0[1].destination = 9 },
-    Rule("another source port") { $0[1].sourcePort = 9 },
-    Rule("another destination port") { $0[1].destinationPort = 9 },
-    Rule("another protocol") { $0[1].isTCP.toggle() },
-    Rule("another traffic class") { $0[1].trafficClass = 4 },
-    Rule("another ECN mark") { $0[1].trafficClass = 3 },
-    Rule("another hop limit") { $0[1].hopLimit -= 1 },
-    Rule("another flow label", isIPv6: true) { $0[1].flowLabel = 1 },
-    Rule("no DF", isIPv6: false) { $0[1].fragment = 0 },
-    Rule("DF on the second only", isIPv6: false) {
-      $0[0].fragment = 0; $0[1].fragment = 0x4000
-    },
-    Rule("the reserved bit", isIPv6: false) { $0[1].fragment = 0xC000 },
-    Rule("the first is a fragment", isIPv6: false) { $0[0].fragment = 0x2000 },
-    Rule("the second is a fragment", isIPv6: false) { $0[1].fragment = 0x2000 },
-    Rule("both are fragments", isIPv6: false) {
-      $0[0].fragment = 0x2000; $0[1].fragment = 0x2000
-    },
-    Rule("both are later fragments", isIPv6: false) {
-      $0[0].fragment = 0x0100; $0[1].fragment = 0x0100
-    },
-    Rule("IPv4 options on both", isIPv6: false) {
-      $0[0].networkOptions = [1, 1, 1, 1]; $0[1].networkOptions = [1, 1, 1, 1]
-    },
-    Rule("an identification left out", isIPv6: false) { $0[1].identification += 1 },
-    Rule("an identification that goes back", isIPv6: false) { $0[1].identification -= 2 },
-    Rule("the same identification without DF", isIPv6: false) {
-      $0[0].fragment = 0
-      $0[1].fragment = 0
-      $0[1].identification -= 1
-    },
-    Rule("extension headers on both", isIPv6: true) {
-      $0[0].extensions = [(60, [0, 1, 4, 0, 0, 0, 0])]
-      $0[1].extensions = [(60, [0, 1, 4, 0, 0, 0, 0])]
-    },
-    Rule("fragment headers on both", isIPv6: true) {
-      $0[0].extensions = [(44, [0, 0, 0, 0, 0, 0, 1])]
-      $0[1].extensions = [(44, [0, 0, 0, 0, 0, 0, 1])]
-    },
-    Rule("nothing in the first") { $0[0].payload = [] },
-    Rule("nothing in the second") { $0[1].payload = [] },
-    Rule("more in the second") { $0[1].payload.append(1) },
-    Rule("a gap", isTCP: true) { $0[1].sequence &+= 1 },
-    Rule("an overlap", isTCP: true) { $0[1].sequence &-= 1 },
-    Rule("a repetition", isTCP: true) { $0[1].sequence = $0[0].sequence },
-    Rule("another acknowledgement", isTCP: true) { $0[1].acknowledgement += 1 },
-    Rule("another window", isTCP: true) { $0[1].window += 1 },
-    Rule("another timestamp", isTCP: true) { $0[1].options[7] += 1 },
-    Rule("fewer options", isTCP: true) { $0[1].options = [] },
-    Rule("another urgent pointer", isTCP: true) { $0[1].urgentPointer = 1 },
-    Rule("reserved bits", isTCP: true) { $0[1].reserved = 1 },
-    Rule("PSH on the first", isTCP: true) { $0[0].flags |= 0x08 },
-    Rule("no ACK", isTCP: true) { $0[1].flags = 0 },
-    Rule("no ACK on both", isTCP: true) {
-      $0[0].flags = 0; $0[1].flags = 0
-    },
-    Rule("ECE on the second", isTCP: true) { $0[1].flags |= 0x40 },
-    Rule("ECE on the first", isTCP: true) { $0[0].flags |= 0x40 },
-    Rule("CWR on the second", isTCP: true) { $0[1].flags |= 0x80 },
-    Rule("CWR on both", isTCP: true) {
-      $0[0].flags |= 0x80; $0[1].flags |= 0x80
-    },
-    Rule("FIN on the first", isTCP: true) { $0[0].flags |= 1 },
-    Rule("FIN on the second", isTCP: true) { $0[1].flags |= 1 },
-    Rule("FIN on both", isTCP: true) {
-      $0[0].flags |= 1; $0[1].flags |= 1
-    },
-    Rule("SYN on the first", isTCP: true) { $0[0].flags |= 2 },
-    Rule("SYN on both", isTCP: true) {
-      $0[0].flags |= 2; $0[1].flags |= 2
-    },
-    Rule("RST on the second", isTCP: true) { $0[1].flags |= 4 },
-    Rule("RST on both", isTCP: true) {
-      $0[0].flags |= 4; $0[1].flags |= 4
-    },
-    Rule("URG on the second", isTCP: true) { $0[1].flags |= 0x20 },
-    Rule("URG on both", isTCP: true) {
-      $0[0].flags |= 0x20; $0[1].flags |= 0x20
-    },
-  ]
-
-  @Test(arguments: rules) func `leaves apart`(rule: Rule) {
-    for (isIPv6, isTCP) in families
-    where rule.kinds[0] ?? isIPv6 == isIPv6 && rule.kinds[1] ?? isTCP == isTCP {
-      let pair = packet(isIPv6, isTCP, payload: 100).split(50)
-      #expect(merged(pair.map { $0.bytes() }).count == 1)
-      var changed = pair
-      rule.change(&changed)
-      let packets = changed.map { $0.bytes() }
-      let groups = merged(packets)
-      #expect(groups.map { $0.packet } == packets, "untouched")
-      #expect(groups.allSatisfy { $0.header == VirtioFields().bytes }, "nothing left to do")
-    }
-  }
-
-  @Test func `never takes in a packet with any bit flipped, first or second`() {
-    for (isIPv6, isTCP) in families {
-      let pair = packet(isIPv6, isTCP, payload: 40).split(20).map { $0.bytes() }
-      for which in 0..<2 {
-        for bit in 0..<pair[which].count * 8 {
-          var packets = pair
-          packets[which][bit / 8] ^= 1 << UInt8(bit % 8)
-          let groups = merged(packets)
-          #expect(groups.map { $0.packet } == packets, "bit \(bit) of \(which)")
-        }
-      }
-    }
-  }
-
-  @Test func `leaves datagrams without a checksum alone, and checksums that are spelled unusually`() {
-    for isIPv6 in [false, true] {
-      let pair = packet(isIPv6, false, payload: 100).split(50)
-      for (first, second) in [(true, false), (false, true), (true, true)] {
-        let packets = [pair[0].bytes(first ? .given(0) : .whole), pair[1].bytes(second ? .given(0) : .whole)]
-        #expect(merged(packets).map { $0.packet } == packets)
-      }
-      // A UDP checksum that is all ones is a right one; TCP's would be zero.
-      for isTCP in [false, true] {
-        var pair = packet(isIPv6, isTCP, payload: 100).split(50)
-        pair[1].payload.replaceSubrange(0..<2, with: [0, 0])
-        let sum = pair[1].bytes(), at = pair[1].networkLength + pair[1].checksumOffset
-        pair[1].payload.replaceSubrange(0..<2, with: sum[at..<at + 2])
-        #expect(merged(pair.map { $0.bytes() }).count == 1)
-        #expect(merged([pair[0].bytes(), pair[1].bytes(.given(0xFFFF))]).count == (isTCP ? 2 : 1))
-      }
-    }
-  }
-
   @Test func `ends a group where one is pushed or shorter, and begins another`() {
-    for (isIPv6, isTCP) in families {
-      var segments = packet(isIPv6, isTCP, payload: 350).split(50)
+    for (isIPv6, isTCP) in CraftedPacket.families {
+      var segments = CraftedPacket.mergeable(isIPv6, isTCP, payload: 350).split(50)
       if isTCP {
         segments[2].flags |= 0x08
       } else {
@@ -291,7 +127,7 @@ private func packet(_ isIPv6: Bool, _ isTCP: Bool, payload: Int = 50) -> Crafted
 
   @Test func `keeps CWR with the first, and says so`() {
     for isIPv6 in [false, true] {
-      var segments = packet(isIPv6, true, payload: 150).split(50)
+      var segments = CraftedPacket.mergeable(isIPv6, true, payload: 150).split(50)
       segments[0].flags |= 0x80
       let groups = merged(segments.map { $0.bytes() })
       #expect(groups.count == 1 && groups[0].header[1] == (isIPv6 ? 0x84 : 0x81))
@@ -299,7 +135,7 @@ private func packet(_ isIPv6: Bool, _ isTCP: Bool, payload: Int = 50) -> Crafted
   }
 
   @Test func `takes an identification that stays the same under DF, and counts on in no other way`() {
-    var segments = packet(false, true, payload: 200).split(50)
+    var segments = CraftedPacket.mergeable(false, true, payload: 200).split(50)
     for index in segments.indices { segments[index].identification = 0 }
     #expect(merged(segments.map { $0.bytes() }).count == 1)
     segments[2].identification = 2
@@ -311,13 +147,13 @@ private func packet(_ isIPv6: Bool, _ isTCP: Bool, payload: Int = 50) -> Crafted
   }
 
   @Test func `goes no further than 65,535 bytes, 64 datagrams, and what it is told`() {
-    for (isIPv6, isTCP) in families {
-      let headers = packet(isIPv6, isTCP).headerLength
+    for (isIPv6, isTCP) in CraftedPacket.families {
+      let headers = CraftedPacket.mergeable(isIPv6, isTCP).headerLength
       for (size, fits) in [((65535 - headers) / 4, 4), ((65535 - headers) / 4 + 1, 3)] {
-        let groups = merged(packet(isIPv6, isTCP, payload: size * 5).split(size).map { $0.bytes() })
+        let groups = merged(CraftedPacket.mergeable(isIPv6, isTCP, payload: size * 5).split(size).map { $0.bytes() })
         #expect(groups.map { $0.pieces } == [fits, 5 - fits])
       }
-      let many = packet(isIPv6, isTCP, payload: 200).split(1).map { $0.bytes() }
+      let many = CraftedPacket.mergeable(isIPv6, isTCP, payload: 200).split(1).map { $0.bytes() }
       #expect(merged(many).map { $0.pieces } == (isTCP ? [200] : [64, 64, 64, 8]))
       var rules = MergeRules()
       rules.datagrams = 1
@@ -327,14 +163,16 @@ private func packet(_ isIPv6: Bool, _ isTCP: Bool, payload: Int = 50) -> Crafted
       rules = MergeRules()
       rules.takesShortTail = false
       #expect(
-        merged(packet(isIPv6, isTCP, payload: 149).split(50).map { $0.bytes() }, rules).map { $0.pieces } == [2, 1])
+        merged(CraftedPacket.mergeable(isIPv6, isTCP, payload: 149).split(50).map { $0.bytes() }, rules).map {
+          $0.pieces
+        } == [2, 1])
     }
   }
 
   @Test func `keeps packets without ports in their place between two hosts, and no others from being merged`() {
-    for (isIPv6, isTCP) in families {
-      let segments = packet(isIPv6, isTCP, payload: 200).split(50)
-      var other = packet(isIPv6, isTCP)
+    for (isIPv6, isTCP) in CraftedPacket.families {
+      let segments = CraftedPacket.mergeable(isIPv6, isTCP, payload: 200).split(50)
+      var other = CraftedPacket.mergeable(isIPv6, isTCP)
       other.sourcePort = 9
       var fragment = other
       if isIPv6 { fragment.extensions = [(44, [0, 0, 1, 0, 0, 0, 1])] } else { fragment.fragment = 0x2001 }
@@ -345,6 +183,25 @@ private func packet(_ isIPv6: Bool, _ isTCP: Bool, payload: Int = 50) -> Crafted
       #expect(pieces(fragment) == [2, 1, 2])
       fragment.source = 77
       #expect(pieces(fragment) == [4, 1])
+    }
+  }
+
+  @Test func `does not merge flows of different hosts that share a key`() {
+    func bytes(_ words: UInt64...) -> [UInt8] {
+      words.flatMap { word in (0..<8).map { UInt8(truncatingIfNeeded: word >> (56 - 8 * $0)) } }
+    }
+    let one = AddressBits(high: 0xFD << 56, low: 1), other = AddressBits(high: 0xFD << 56, low: 2)
+    let target = AddressBits(high: 0xFD << 56, low: 3)
+    let difference = FlowKey.mixed(one, target) ^ FlowKey.mixed(other, target)
+    let twin = AddressBits(high: target.high, low: target.low ^ difference)
+    #expect(FlowKey.mixed(one, target) == FlowKey.mixed(other, twin))
+    for isTCP in [false, true] {
+      var pair = CraftedPacket.mergeable(true, isTCP, payload: 100).split(50)
+      pair[0].givenAddresses = bytes(one.high, one.low, target.high, target.low)
+      pair[1].givenAddresses = pair[0].givenAddresses
+      #expect(merged(pair.map { $0.bytes() }).count == 1)
+      pair[1].givenAddresses = bytes(other.high, other.low, twin.high, twin.low)
+      #expect(merged(pair.map { $0.bytes() }).map { $0.packet } == pair.map { $0.bytes() })
     }
   }
 

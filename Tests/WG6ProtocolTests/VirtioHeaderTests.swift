@@ -10,7 +10,7 @@ private func refusal(_ header: [UInt8], _ packet: [UInt8]) -> OffloadError? {
 }
 
 @Suite struct `A virtio header` {
-  private let kinds = [(false, false), (false, true), (true, false), (true, true)].map {
+  private let kinds = CraftedPacket.families.map {
     CraftedPacket(isIPv6: $0, isTCP: $1, options: $1 ? [1, 1, 1, 1] : [], payload: Array(0..<100))
   }
 

@@ -48,17 +48,15 @@ public struct MergeRules: Sendable {
     isOpen = isWanted && packet.isMergeable && !isPushed
   }
 
-  /// Takes `packet` in as the last of the group; false where it does not belong there, and the group is at its end.
+  /// Takes `packet`, of the same flow, in as the last of the group; false where it does not belong there, and begins
+  /// another one.
   ///
   /// The checksums of both are verified before they are merged: from then on the device computes them anew, right ones
   /// for wrong bytes.
   mutating func append(_ packet: MergeablePacket, _ rules: MergeRules) -> Bool {
     guard isOpen, packet.isMergeable, fits(packet, rules), packet.hasHeaders(of: first), continues(packet),
       isVerified || first.isIntact, packet.isIntact
-    else {
-      isOpen = false
-      return false
-    }
+    else { return false }
     isVerified = true
     if count == 1, !first.isIPv6 { identificationStep = packet.identification &- first.identification }
     if first.kind == .tcp { isPushed = packet.flags & TCPFlags.psh != 0 }

@@ -87,8 +87,8 @@
     return unsafe !isTCP || packet.half(transport + TCPHeader.checksum) != 0xFFFF
   }
 
-  /// Whether both are of one flow and have all in common that segments of one super-packet have: traffic class, hop
-  /// limit, DF, flow label; ports; acknowledgement, window, flags but for PSH and CWR, options.
+  /// Whether both have all in common that segments of one super-packet have: addresses, traffic class, hop limit, DF, flow
+  /// label; acknowledgement, window, flags but for PSH and CWR, options. Precondition: the same `flow`, and so ports.
   func hasHeaders(of first: MergeablePacket) -> Bool {
     guard isIPv6 == first.isIPv6, kind == first.kind, headerLength == first.headerLength else { return false }
     let one = unsafe UnsafeRawPointer(base), other = unsafe UnsafeRawPointer(first.base)
@@ -99,7 +99,7 @@
       : one.matches(other, from: 0, count: IPv4Header.totalLength)
         && one.matches(other, from: IPv4Header.fragment, count: IPv4Header.checksum - IPv4Header.fragment)
         && one.matches(other, from: IPv4Header.addresses, count: IPv4Header.length - IPv4Header.addresses)
-    guard sameNetwork, unsafe one.matches(other, from: transport, count: 4) else { return false }
+    guard sameNetwork else { return false }
     guard kind == .tcp else { return true }
     let loose = TCPFlags.psh | TCPFlags.cwr
     return unsafe (flags ^ first.flags) & ~loose == 0
@@ -111,13 +111,15 @@
   }
 }
 
-/// Which packets must not overtake one another, in two words that are quick to compare. Two flows may share a key: they
-/// are then merged less, and not into each other, for the headers are compared as well.
+/// Which packets must not overtake one another, in two words that are quick to compare. Flows between different hosts may
+/// share a key: they are then merged less, and not into each other, for the addresses themselves are compared as well.
 struct FlowKey {
   /// Of packets that have none: they keep their place among all packets between the two addresses.
   static let anyPorts = UInt64.max
 
+  /// Both addresses, mixed.
   let addresses: UInt64
+  /// Both ports and the protocol, as they are.
   let ports: UInt64
 
   static func mixed(_ source: AddressBits, _ destination: AddressBits) -> UInt64 {
