@@ -51,7 +51,8 @@ func segments(_ header: [UInt8], _ packet: [UInt8]) throws(OffloadError) -> [[UI
     for (isIPv6, isTCP) in CraftedPacket.families {
       for size in [1, 7, 8, 19, 20, 40, 59, 60, 1400, 32767, 65535] {
         var packet = CraftedPacket(isIPv6: isIPv6, isTCP: isTCP, flags: 0x99)
-        let longest = 65535 - packet.headerLength
+        // IPv6 does not count its own header.
+        let longest = (isIPv6 ? 65575 : 65535) - packet.headerLength
         for length in [0, 1, size - 1, size, size + 1, size * 3] + (size > 1000 ? [longest] : [])
         where length <= longest {
           packet.payload = (0..<length).map { UInt8(truncatingIfNeeded: $0 &* 7) }

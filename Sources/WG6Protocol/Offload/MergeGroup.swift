@@ -7,7 +7,7 @@ public struct MergeRules: Sendable {
   public var tcp = true
   /// Whether UDP datagrams are (the device knows USO4 and USO6: from Linux 6.2 on).
   public var udp = true
-  /// Datagrams in one super-packet at most; kernels before 6.9 take no more than 64.
+  /// Datagrams in one super-packet at most; older kernels take no more than 64.
   public var datagrams = 64
   /// Whether the last segment may be shorter than the others; some kernels between 6.6 and 6.12 refuse that.
   public var takesShortTail = true
