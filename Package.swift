@@ -65,8 +65,12 @@ let package = Package(
     // What tests and curious people run.
     .target(name: "CHarness"),
     .target(name: "CMallocCounter"),
-    .target(name: "WG6Harness", dependencies: ["CHarness"], swiftSettings: testing),
+    // Of the engine only what an attacker could take for a tool as well (`Strangers.swift`): the peers that the
+    // scenarios are about are programs.
+    .target(name: "WG6Harness", dependencies: ["CHarness", "WG6Protocol", "WG6Crypto"], swiftSettings: testing),
     .executableTarget(name: "wg6-lab", dependencies: ["WG6Harness", argumentParser], swiftSettings: testing),
+    .executableTarget(
+      name: "wg6-simulate", dependencies: ["WG6Simulation", "WG6Crypto", argumentParser], swiftSettings: testing),
 
     .target(name: "TestVectors", dependencies: ["WG6Crypto"], path: "Tests/TestVectors", swiftSettings: testing),
     .testTarget(
@@ -74,6 +78,9 @@ let package = Package(
     .testTarget(
       name: "WG6ProtocolTests",
       dependencies: ["WG6Protocol", "WG6Crypto", "WG6Simulation", "TestVectors"], swiftSettings: testing),
+    .testTarget(
+      name: "WG6SimulationTests", dependencies: ["WG6Simulation", "WG6Protocol", "WG6Crypto"],
+      swiftSettings: testing),
     .target(name: "BrokenFiles", dependencies: ["WG6Config"], path: "Tests/BrokenFiles", swiftSettings: testing),
     .testTarget(
       name: "WG6ConfigTests", dependencies: ["WG6Config", "WG6Protocol", "WG6Crypto", "BrokenFiles"],

@@ -63,6 +63,14 @@ int linux_set_mark(int descriptor, uint32_t mark) {
   return setsockopt(descriptor, SOL_SOCKET, SO_MARK, &mark, sizeof mark) == 0 ? 0 : -errno;
 }
 
+int linux_allow_fragments(int descriptor, int is_ipv6, int allowed) {
+  const int v4 = allowed ? IP_PMTUDISC_DONT : IP_PMTUDISC_INTERFACE;
+  const int v6 = allowed ? IPV6_PMTUDISC_WANT : IPV6_PMTUDISC_INTERFACE;
+  int result = is_ipv6 ? setsockopt(descriptor, IPPROTO_IPV6, IPV6_MTU_DISCOVER, &v6, sizeof v6)
+                       : setsockopt(descriptor, IPPROTO_IP, IP_MTU_DISCOVER, &v4, sizeof v4);
+  return result == 0 ? 0 : -errno;
+}
+
 /// Room for one packet-information message of either family.
 union control {
   struct cmsghdr header;

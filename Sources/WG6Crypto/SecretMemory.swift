@@ -18,6 +18,19 @@ import Synchronization
     unsafe pools[index].withLock { unsafe $0.give(slot) }
   }
 
+  /// Shows `body` all of it, in blocks of 32 bytes, in use or not: for tests that look for what should be gone, while no
+  /// other thread works with secrets.
+  package static func forEachBlock(_ body: (RawSpan) -> Void) {
+    for index in unsafe pools.indices {
+      let slabs = unsafe pools[index].withLock { unsafe $0.slabs }
+      unsafe slabs.forEach { slab in
+        for offset in unsafe stride(from: 0, to: Pool.slabSize, by: 32) {
+          unsafe body(UnsafeRawBufferPointer(start: slab + offset, count: 32).bytes)
+        }
+      }
+    }
+  }
+
   /// 32, 64 and 128 bytes: a key, a keypair's two keys, a handshake's state.
   private static let pools: InlineArray<3, Mutex<Pool>> = unsafe [
     Mutex(Pool(slotSize: 32)), Mutex(Pool(slotSize: 64)), Mutex(Pool(slotSize: 128)),
@@ -33,6 +46,7 @@ import Synchronization
 
     let slotSize: Int
     var free: [UnsafeMutableRawPointer] = unsafe []
+    var slabs: [UnsafeMutableRawPointer] = unsafe []
 
     init(slotSize: Int) {
       unsafe self.slotSize = slotSize
@@ -44,6 +58,7 @@ import Synchronization
       let slab = unsafe UnsafeMutableRawPointer.allocate(byteCount: Pool.slabSize, alignment: 4096)
       unsafe slab.initializeMemory(as: UInt8.self, repeating: 0, count: Pool.slabSize)
       _ = unsafe sodium_mlock(slab, Pool.slabSize)
+      unsafe slabs.append(slab)
       unsafe free.append(
         contentsOf: stride(from: 0, to: Pool.slabSize, by: slotSize).reversed().map { unsafe slab + $0 })
       return unsafe free.removeLast()

@@ -55,6 +55,9 @@ extension Engine {
     } catch {
       return EINVAL
     }
+    if update.firewallMark != nil || update.peers.contains(where: { $0.endpoint != nil }) {
+      sources.configurationChanged()
+    }
     return 0
   }
 

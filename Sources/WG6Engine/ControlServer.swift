@@ -8,13 +8,14 @@ import WG6Linux
 /// The control socket and its clients: takes requests apart, and has answers written as fast as each client reads.
 ///
 /// Runs on the control thread and never blocks it. A client may send requests one behind the other, in pieces of any
-/// size; a request larger than `requestLimit` ends its connection.
+/// size; one that takes the memory of all clients past `byteLimit` ends its connection.
 final class ControlServer {
-  /// Bytes of one request: a million allowed IPs take about 40 MiB.
-  static let requestLimit = 256 << 20
   static let clientLimit = 128
   /// Reads and answers of one client before others, timers and handshakes have their turn.
   static let stepsATurn = 64
+
+  /// Bytes of all clients' requests and answers together: a million allowed IPs take about 40 MiB.
+  var byteLimit = 256 << 20
 
   let listener: OwnedDescriptor
   /// The socket's file, removed at the end; `nil` where someone else made it.
@@ -22,6 +23,8 @@ final class ControlServer {
   /// Which file that is: another daemon's socket may stand there by the end.
   private let file: FileIdentity?
   private var clients: [Int32: Client] = [:]
+  /// Whether someone could not be let in for want of descriptors or memory.
+  private(set) var someoneWaits = false
 
   private final class Client {
     let descriptor: OwnedDescriptor
@@ -97,11 +100,17 @@ final class ControlServer {
     return FileIdentity(of: path) == file
   }
 
-  /// Takes in whoever waits to be let in.
+  /// Takes in whoever waits to be let in. The poller tells of arrivals only: where no descriptor is left to let someone
+  /// in by, it would tell of them for ever, so they wait until a client has gone.
   func accept(_ poller: borrowing Poller, token: (Int32) -> UInt64) {
+    someoneWaits = false
     while true {
       let raw = Glibc.accept(listener.rawValue, nil, nil)
-      guard raw >= 0 else { return }
+      if raw < 0 {
+        if errno == EINTR || errno == ECONNABORTED { continue }
+        someoneWaits = errno != EAGAIN
+        return
+      }
       let descriptor = OwnedDescriptor(raw)
       guard clients.count < ControlServer.clientLimit, fcntl(raw, F_SETFL, O_NONBLOCK) == 0,
         fcntl(raw, F_SETFD, FD_CLOEXEC) == 0, (try? poller.add(raw, token: token(raw))) != nil
@@ -176,11 +185,14 @@ final class ControlServer {
     client.input.removeFirst(client.start)
     client.searched -= client.start
     client.start = 0
-    // Neither a request nor a line may grow for ever.
-    if client.requestBytes > ControlServer.requestLimit { return refuse(client, E2BIG) }
+    // Neither requests nor a line may grow for ever.
+    if bytesHeld > byteLimit { return refuse(client, E2BIG) }
     if client.input.count > ControlRequestParser.maximumLineLength { return refuse(client, EMSGSIZE) }
     return false
   }
+
+  /// Bytes of requests that are being read, and of answers that are being written.
+  private var bytesHeld: Int { clients.values.reduce(0) { $0 + $1.requestBytes + $1.input.count + $1.output.count } }
 
   /// Answers with an errno, and hears no more.
   private func refuse(_ client: Client, _ errno: Int32) -> Bool {

@@ -28,7 +28,7 @@ public final class Engine {
   var isBound = false
   var mark: UInt32 = 0
   private var isUp = false
-  private var sources = SourceReview()
+  var sources = SourceReview()
   private var reports = ReportLog()
   private var ending: Ending?
 
@@ -83,7 +83,8 @@ public final class Engine {
       try poller.add(timer.descriptor.rawValue, token: Token.timer)
       try poller.add(monitor.descriptor.rawValue, token: Token.monitor)
       try poller.add(signals.descriptor.rawValue, token: Token.signals)
-      try poller.add(server.listener.rawValue, token: Token.listener)
+      try poller.add(
+        server.listener.rawValue, token: Token.listener, events: Poller.readable | Poller.onArrival)
       if let watch { try poller.add(watch.file.descriptor.rawValue, token: Token.watch) }
     } catch {
       throw StartError("cannot set up the threads' descriptors: \(error)")
@@ -120,6 +121,8 @@ public final class Engine {
     var reason = ending
     while reason == nil {
       do { try turn() } catch { throw StartError("cannot wait for events: \(error)") }
+      // With a data thread gone the tunnel would stand there and carry nothing.
+      if let failure = wires.failure.withLock({ $0 }) { throw failure }
       reason = ending
     }
     device.goDown()
@@ -138,7 +141,7 @@ public final class Engine {
     device.advance(now: Clock.now)
     perform()
     if wires.interfaceIsGone.load(ordering: .acquiring) { interfaceChanged() }
-    sources.review(device, mark: mark)
+    reviewRoutes()
     timer.set([device.nextWake(now: Clock.monotonic), sources.nextWake].compactMap { $0 }.min())
   }
 
@@ -159,6 +162,7 @@ public final class Engine {
       if !server.isInPlace { ending = .controlSocketRemoved }
     default:
       server.serve(Int32(token & 0xFFFF_FFFF), poller, token: token) { answer($0, into: &$1) }
+      if server.someoneWaits { server.accept(poller) { Token.client | UInt64($0) } }
     }
   }
 
@@ -198,6 +202,15 @@ public final class Engine {
         reports.tell(report, to: log, now: Clock.monotonic)
       }
     }
+  }
+
+  /// Looks at what routes have changed for us, where they have.
+  private func reviewRoutes() {
+    guard sources.nextWake != nil, let name = try? wires.tun.name(),
+      let findings = sources.review(device, interface: name, mark: mark)
+    else { return }
+    wires.sockets.allowFragments(!findings.leadsThroughTunnel)
+    wires.plane.setRouteMTUs(findings.routeMTUs)
   }
 
   // MARK: The interface
@@ -246,6 +259,8 @@ public final class Engine {
     let opened = try wires.open(port: wanted, mark: mark)
     port = opened.port
     isBound = true
+    // A new socket knows nothing of what was found out about the ways.
+    sources.configurationChanged()
     if let reason = opened.withoutIPv4 { log.notice("no IPv4 here (\(reason)): using IPv6 alone") }
     if let reason = opened.withoutIPv6 { log.notice("no IPv6 here (\(reason)): using IPv4 alone") }
     log.debug("listening on UDP port \(port)")

@@ -52,6 +52,7 @@ import WG6Protocol
           if events & Poller.failed != 0 { InboundThread.passOnRefusals(isIPv6: token == Wires.Token.v6, wires) }
         }
       } catch {
+        wires.fail("inbound", error)
         break
       }
       path.pass()

@@ -31,6 +31,7 @@ struct OutboundThread: ~Copyable {
           if token == Wires.Token.bell { isRung = true } else { isReadable = true }
         }
       } catch {
+        wires.fail("outbound", error)
         break
       }
       path.pass()

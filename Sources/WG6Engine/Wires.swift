@@ -11,8 +11,8 @@ final class Wires: Sendable {
   let sockets: UDPSockets
   let plane: DataPlane
   /// From the inbound thread to the control thread: messages that are not data. How full it is says whether the device is
-  /// under load.
-  let handshakes = Ring<ArrivedMessage>(capacity: 1024)
+  /// under load. Long enough for a processor that is busy elsewhere for 80 ms of a flood of 50,000 a second.
+  let handshakes = Ring<ArrivedMessage>(capacity: 4096)
   /// Likewise: where datagrams went that did not arrive.
   let refusals = Ring<PackedPath>(capacity: 64)
 
@@ -36,6 +36,15 @@ final class Wires: Sendable {
   let isEnding = Atomic<Bool>(false)
   /// Set by the outbound thread when the interface was deleted under it.
   let interfaceIsGone = Atomic<Bool>(false)
+
+  /// Why a data thread has ended before its time.
+  let failure = Mutex<StartError?>(nil)
+
+  /// A data thread can't go on: the control thread ends the engine.
+  func fail(_ thread: String, _ error: Errno) {
+    failure.withLock { $0 = StartError("the \(thread) thread cannot wait for packets: \(error)") }
+    control.ring()
+  }
 
   init(tun: consuming TUN, plane: DataPlane) throws(Errno) {
     self.tun = tun

@@ -10,6 +10,8 @@ public struct Poller: ~Copyable, Sendable {
   /// Told whether asked for or not.
   public static let failed = UInt32(EPOLLERR.rawValue)
   public static let writable = UInt32(EPOLLOUT.rawValue)
+  /// Tell once for each arrival, not for as long as something is there.
+  public static let onArrival = EPOLLET.rawValue
 
   public init() throws(Errno) {
     let raw = epoll_create1(Int32(EPOLL_CLOEXEC))

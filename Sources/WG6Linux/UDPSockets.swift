@@ -39,8 +39,15 @@ public struct UDPSockets: ~Copyable, Sendable {
       let new6 = try UDPSockets.bound(isIPv6: true, &bound, mark, &missing.v6, &collided, mayCollide: port == 0)
       if collided { continue }
       if let reason = missing.v4, missing.v6 != nil { throw reason }
+      let old4 = try UDPSockets.duplicate(of: v4.rawValue)
       try UDPSockets.put(new4.rawValue, under: v4.rawValue)
-      try UDPSockets.put(new6.rawValue, under: v6.rawValue)
+      do throws(Errno) {
+        try UDPSockets.put(new6.rawValue, under: v6.rawValue)
+      } catch {
+        // Half of it must not stay. What was possible a moment ago is possible again.
+        try UDPSockets.put(old4.rawValue, under: v4.rawValue)
+        throw error
+      }
       return Opened(port: bound, withoutIPv4: missing.v4, withoutIPv6: missing.v6)
     }
     throw .addressInUse
@@ -57,6 +64,13 @@ public struct UDPSockets: ~Copyable, Sendable {
     // A placeholder takes no mark, and needs none.
     _ = linux_set_mark(v4.rawValue, mark)
     _ = linux_set_mark(v6.rawValue, mark)
+  }
+
+  /// Whether datagrams that are too long for an interface leave it in fragments, or are refused.
+  public borrowing func allowFragments(_ allowed: Bool) {
+    // A placeholder sends nothing, and refuses this.
+    _ = linux_allow_fragments(v4.rawValue, 0, allowed ? 1 : 0)
+    _ = linux_allow_fragments(v6.rawValue, 1, allowed ? 1 : 0)
   }
 
   /// What became of a send.
@@ -171,6 +185,12 @@ public struct UDPSockets: ~Copyable, Sendable {
     default:
       throw Errno(rawValue: -result)
     }
+  }
+
+  private static func duplicate(of descriptor: Int32) throws(Errno) -> OwnedDescriptor {
+    let raw = fcntl(descriptor, F_DUPFD_CLOEXEC, 0)
+    guard raw >= 0 else { throw Errno(rawValue: errno) }
+    return OwnedDescriptor(raw)
   }
 
   private static func put(_ descriptor: Int32, under number: Int32) throws(Errno) {

@@ -25,6 +25,7 @@ public enum DropReason: UInt8, CaseIterable, Sendable {
   case noPeerForDestination
   case noEndpoint
   case packetTooBig
+  case routingLoop
   case stagedTooLong
   case handshakeUnanswered
   case handshakeGivenUp

@@ -38,6 +38,9 @@ struct Run: ParsableCommand {
   @Option(help: "Whose daemon to play it with: wg6 or wireguard-go.")
   var implementation: String = Implementation.chosen.rawValue
 
+  @Option(help: "How many minutes a scenario that can go on for long (stress) shall do so.")
+  var minutes: Double?
+
   func run() throws {
     guard let scenario = Scenario.named(name) else {
       throw ValidationError("no scenario \(name); wg6-lab list shows them")
@@ -47,7 +50,7 @@ struct Run: ParsableCommand {
     }
     Interruption.clearsLabs()
     do {
-      try scenario.run(implementation: implementation, stays: keep) { text in
+      try scenario.run(implementation: implementation, stays: keep, minutes: minutes) { text in
         FileHandle.standardOutput.write(Data((text + "\n").utf8))
       }
     } catch let missing as Prerequisite.Missing {

@@ -53,11 +53,61 @@ struct Scenarios {
   @Test("Broken requests on the control socket are refused and change nothing", .needs("control-abuse"))
   func controlAbuse() throws { try play("control-abuse") }
 
+  @Test(
+    "Under 50,000 datagrams a second of every kind, handshakes get through, nothing is amplified, memory is bounded",
+    .needs("flood"), .timeLimit(.minutes(10)))
+  func flood() throws { try play("flood") }
+
+  @Test("A session keeps its throughput while strangers flood the server with handshakes", .needs("flood-throughput"))
+  func floodThroughput() throws { try play("flood-throughput") }
+
+  @Test("Who does not know the public key gets no byte back, whatever they send", .needs("scanner"))
+  func scanner() throws { try play("scanner") }
+
+  @Test(
+    "Keys are in locked, undumpable memory alone, and gone from all of it once they are not needed", .needs("secrets"))
+  func secrets() throws { try play("secrets") }
+
   @Test("A path that loses, doubles and reorders is survived, and nothing arrives twice", .needs("bad-weather"))
   func badWeather() throws { try play("bad-weather") }
 
   @Test("Ten thousand pings cost no call of malloc per packet", .needs("allocations"))
   func allocations() throws { try play("allocations") }
+
+  @Test("Both sides' counters hold every byte on the wire and none more", .needs("counters"))
+  func counters() throws { try play("counters") }
+
+  @Test(
+    "Frames of 1,420 and of 34,736 bytes pass over both families, and padding stays within an MTU",
+    .needs("packet-sizes"))
+  func packetSizes() throws { try play("packet-sizes") }
+
+  @Test("A changed key takes effect at once, and low-order keys cause no packet", .needs("keys"))
+  func keys() throws { try play("keys") }
+
+  @Test("Tunnels pass through tunnels, and loops of them die out", .needs("nesting"))
+  func nesting() throws { try play("nesting") }
+
+  @Test(
+    "Default routes lead through the tunnel by rule and mark, and its own packets around it", .needs("policy-routing"))
+  func policyRouting() throws { try play("policy-routing") }
+
+  @Test("Outer sources follow addresses and routes, and answers go back the way they came", .needs("source-addresses"))
+  func sourceAddresses() throws { try play("source-addresses") }
+
+  @Test("What cannot go into the tunnel is answered at once, behind NAT as well", .needs("unreachable"))
+  func unreachable() throws { try play("unreachable") }
+
+  @Test("Tens of thousands of allowed IPs change under traffic that loses nothing", .needs("many-prefixes"))
+  func manyPrefixes() throws { try play("many-prefixes") }
+
+  @Test("Interfaces come and go fifty times, and the one beside them loses nothing", .needs("turnover"))
+  func turnover() throws { try play("turnover") }
+
+  @Test(
+    "On a path that loses, delays and reorders, no byte is altered and nothing arrives twice", .needs("stress"),
+    .timeLimit(.minutes(5)))
+  func stress() throws { try play("stress") }
 
   @Test(
     "Nobody can tell us from wireguard-go and the kernel: pings, rekeys, throughput", .needs("interop"),

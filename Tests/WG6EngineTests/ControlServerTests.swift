@@ -34,7 +34,7 @@ import WG6Linux
       precondition(fcntl(client, F_SETFL, O_NONBLOCK) == 0)
       server = try ControlServer(takingOver: listener)
       poller = try Poller()
-      try poller.add(server.listener.rawValue, token: 1)
+      try poller.add(server.listener.rawValue, token: 1, events: Poller.readable | Poller.onArrival)
       turn()
     }
 
@@ -131,6 +131,20 @@ import WG6Linux
     #expect(String(decoding: text, as: UTF8.self) == "errno=-90\n\n")
     #expect(scene.answered == 0)
     #expect(scene.write("get=1\n\n") == 0)
+  }
+
+  @Test func `a request that takes too much memory is refused, however short its lines are`() throws {
+    let scene = try Scene()
+    scene.server.byteLimit = 10_000
+    var text: [UInt8] = []
+    _ = scene.write("set=1\n")
+    for _ in 0..<600 {
+      _ = scene.write("replace_peers=true\n")
+      scene.turn()
+      text += scene.read() ?? []
+    }
+    #expect(String(decoding: text, as: UTF8.self) == "errno=-7\n\n")
+    #expect(scene.answered == 0)
   }
 
   @Test func `a client that leaves in the middle leaves nothing behind`() throws {

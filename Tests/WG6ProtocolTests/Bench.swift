@@ -177,10 +177,6 @@ let seeds: [UInt64] = [1, 2, 3, .random(in: 0 ... .max)]
 /// Ends a test that has no use for going on.
 func fail(_ what: String) { Issue.record(Comment(rawValue: what)) }
 
-extension SeededRandom {
-  mutating func below(_ bound: Int) -> Int { Int(next() % UInt64(bound)) }
-}
-
 /// A keypair that no handshake made.
 func makeKeypair(
   _ peer: PeerReference, index: UInt32 = 1, createdAt: Nanoseconds = 0, isInitiator: Bool = true,

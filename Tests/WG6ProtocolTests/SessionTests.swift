@@ -57,7 +57,7 @@ import WG6Simulation
 
   @Test func `an unanswered initiation is repeated every 5 s and a little, 18 times in all`() {
     let pair = Pair(seed: 5)
-    pair.world.link = { _, _ in [] }
+    pair.world.link = .cut
     pair.alice.send(pair.toBob())
     pair.world.run(for: 200 * Limits.second)
     let sent = pair.world.wire.map(\.sentAt)
@@ -68,6 +68,18 @@ import WG6Simulation
     #expect(Set(zip(sent, sent.dropFirst()).map { $1 - $0 }).count > 10, "there is jitter")
     #expect(pair.alice.reports.last == .handshakeGivenUp(pair.bob.publicKey))
     #expect(pair.alice.device.plane.dropCount(.handshakeGivenUp) == 1)
+  }
+
+  @Test func `data under an old key that is not answered is tried for 18 times, not counted anew after 15 s`() {
+    let pair = Pair(seed: 17)
+    pair.alice.send(pair.toBob())
+    pair.world.run(for: 130 * Limits.second)
+    pair.world.link = .cut
+    let before = pair.world.wire.count
+    // The key's age asks for a handshake at once, the silence asks again 15 s later.
+    pair.alice.send(pair.toBob())
+    pair.world.run(for: 200 * Limits.second)
+    #expect(Array(types(pair.world)[before...]) == [4] + Array(repeating: UInt8(1), count: 18))
   }
 
   @Test func `data that is not answered is acknowledged by a keepalive after 10 s`() throws {
@@ -121,7 +133,7 @@ import WG6Simulation
     let pair = Pair(seed: 10)
     pair.alice.send(pair.toBob())
     pair.world.run(for: 30 * Limits.second)
-    pair.world.link = { _, _ in [] }
+    pair.world.link = .cut
     pair.alice.send(pair.toBob())
     let sentAt = pair.world.now.monotonic
     pair.world.run(for: 16 * Limits.second)
@@ -156,6 +168,28 @@ import WG6Simulation
     let initiations = pair.world.wire.filter { $0.type == 1 }
     // Two at first; from then on one at a time, from whoever began the session that was kept.
     #expect(initiations.count == 3)
+  }
+
+  @Test(arguments: 20..<24 as Range<UInt64>)
+  func `renewing a session that both ends began at once loses nothing that is under way`(seed: UInt64) {
+    let pair = Pair(seed: seed)
+    pair.world.link.delay = 50 * Limits.millisecond
+    var count = 0
+    func talk(_ times: Int, every interval: Nanoseconds) {
+      for _ in 0..<times {
+        pair.alice.send(pair.toBob(count))
+        pair.bob.send(pair.toAlice(count))
+        count += 1
+        pair.world.run(for: interval)
+      }
+    }
+    talk(119, every: Limits.second)
+    // One of the two still has the session that it answered with, and that nobody ever used.
+    talk(600, every: 5 * Limits.millisecond)
+    pair.world.run(for: Limits.second)
+    #expect(pair.bob.received == (0..<count).map { pair.toBob($0) })
+    #expect(pair.alice.received == (0..<count).map { pair.toAlice($0) })
+    #expect(pair.world.wire.count { $0.type == 1 } == 3)
   }
 
   @Test func `a responder that is quicker to answer than its control path does not initiate`() {

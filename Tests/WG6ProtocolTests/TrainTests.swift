@@ -25,6 +25,22 @@ import WG6Simulation
     }
   }
 
+  @Test func `pad no packet past the MTU of a route that it fits`() {
+    let (_, hub, others) = hub(1)
+    hub.device.plane.mtu = 1300
+    hub.device.plane.setRouteMTUs([1299, 700, 9000])
+    func sealed(_ size: Int) -> Int? {
+      hub.push([hub.packet(to: others[0], size: size)])
+      return hub.trains.last.map { $0.bytes - 32 }
+    }
+    for (size, length) in [(600, 608), (699, 700), (700, 700), (701, 704), (1297, 1299), (1299, 1299), (1300, 1300)] {
+      #expect(sealed(size) == length)
+    }
+    hub.device.plane.setRouteMTUs([])
+    #expect(sealed(699) == 704)
+    #expect(sealed(1297) == 1300)
+  }
+
   private func hub(_ count: Int) -> (Bench, Node, [Node]) {
     let bench = Bench(seed: 10)
     let hub = bench.addNode()

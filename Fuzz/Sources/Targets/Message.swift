@@ -47,7 +47,7 @@ final class MessagePlay {
     alice.add(carol, allowedIPs: [MessagePlay.prefix(3)], knowsEndpoint: false)
     bob.add(alice, allowedIPs: [MessagePlay.prefix(1)])
     carol.add(alice, allowedIPs: [MessagePlay.prefix(1)])
-    world.link = { [unowned self] datagram, _ in pass(datagram) }
+    world.course = { [unowned self] datagram in pass(datagram) }
   }
 
   static func prefix(_ host: UInt64) -> IPPrefix { IPPrefix(.v6(high: 0xFD00 << 48, low: host), length: 128) }

@@ -1,5 +1,39 @@
 #pragma once
 
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+
 /// Moves the calling thread, and nobody else, into the network namespace behind `descriptor`. 0, or -1 with errno.
 /// In C because glibc hides setns(2) behind _GNU_SOURCE, which Swift's view of the headers does not define.
 int harness_enter_network_namespace(int descriptor);
+
+/// A UDP socket that may send from addresses that are not this machine's. A descriptor, or -1 with errno.
+int harness_spoofing_socket(int is_ipv6);
+
+/// What an attacker sends, from where and how fast. The arrays belong to the caller and outlive the flood.
+struct harness_flood {
+  const int *sockets;
+  int socket_count;
+  const struct iovec *datagrams;
+  int datagram_count;
+  /// Addresses to send from, IPv4 in the first four bytes, each datagram from the next one. None: the sockets' own.
+  const struct in6_addr *sources;
+  int source_count;
+  const struct sockaddr *target;
+  socklen_t target_length;
+  /// Datagrams a second, and how many at most (0: until stopped).
+  long rate;
+  long limit;
+  // Read and written through the functions below while the flood runs.
+  int stops;
+  long sent;
+  long bytes;
+};
+
+/// Sends until `limit` or `harness_stop`; takes the calling thread for that long.
+void harness_send_flood(struct harness_flood *flood);
+void harness_stop(struct harness_flood *flood);
+/// Datagrams that the network took so far, and the bytes in them.
+long harness_sent(struct harness_flood *flood);
+long harness_sent_bytes(struct harness_flood *flood);

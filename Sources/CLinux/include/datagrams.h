@@ -35,6 +35,10 @@ int linux_bind(int descriptor, int is_ipv6, uint16_t port);
 /// SO_MARK. Returns 0 or -errno.
 int linux_set_mark(int descriptor, uint32_t mark);
 
+/// Whether this machine may send a datagram that is longer than the outgoing interface's MTU in fragments; where not,
+/// sending it fails with EMSGSIZE. Routers may fragment either way. Returns 0 or -errno.
+int linux_allow_fragments(int descriptor, int is_ipv6, int allowed);
+
 /// Receives up to `count` datagrams without waiting. Returns how many, or -errno.
 int linux_receive(int descriptor, int is_ipv6, struct linux_datagram *datagrams, int count);
 

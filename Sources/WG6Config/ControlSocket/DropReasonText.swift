@@ -81,6 +81,11 @@ extension DropReason {
         "dropped_no_endpoint", "no endpoint",
         "it is not known where the peer is: set its Endpoint, or wait until it calls"
       )
+    case .routingLoop:
+      (
+        "dropped_routing_loop", "routing loop",
+        "this interface's own datagrams were routed into it: leave the endpoint out of its prefixes, or route by mark"
+      )
     case .packetTooBig:
       ("dropped_packet_too_big", "packet too big", "longer than any datagram can carry")
     case .stagedTooLong:

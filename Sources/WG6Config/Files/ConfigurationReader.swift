@@ -150,7 +150,7 @@ struct ConfigurationReader: ~Copyable {
       triedBook = true
       do {
         book = try addressBook()
-        if book == nil { refuse("read PublicKey = @\(name), expected an address book to look it up in; there is none") }
+        if book == nil { refuse("read PublicKey = @\(name.quotable), expected an address book to look it up in; there is none") }
       } catch {
         mistakes += error.mistakes
       }
@@ -159,7 +159,7 @@ struct ConfigurationReader: ~Copyable {
     guard let book else { return nil }
     if let key = book.publicKey(named: name) { return key }
     let hint = book.nearestName(to: name).map { "; @\($0), perhaps" } ?? ""
-    refuse("read PublicKey = @\(name), expected a name of the address book\(hint)")
+    refuse("read PublicKey = @\(name.quotable), expected a name of the address book\(hint)")
     return nil
   }
 

@@ -125,3 +125,8 @@ extension RawSpan {
     return start == end ? nil : start..<end
   }
 }
+
+extension String {
+  /// The text as a message may quote it.
+  var quotable: String { unsafe Array(utf8).span.bytes.quotable }
+}

@@ -9,6 +9,11 @@ final class ControlSocket {
     socket = try UnixSocket(path: host.privateDirectory("/run/wireguard") + "/\(interface).sock")
   }
 
+  /// A key as the protocol of the control socket writes it.
+  static func hexadecimal(_ key: String) -> String {
+    (Data(base64Encoded: key) ?? Data()).map { String(format: "%02x", $0) }.joined()
+  }
+
   /// Writes `text`, as much of it as the daemon cares to read: one that hung up is no error here.
   func send(_ text: String) {
     _ = socket.send(text)

@@ -77,6 +77,12 @@ public final class Node {
     Int(try column("latest-handshakes")[peer] ?? "") ?? 0
   }
 
+  /// The bytes that the counters of a peer say, received and sent.
+  public func transfer(with peer: String) throws -> (received: Int, sent: Int) {
+    let counts = try column("transfer")[peer]?.split(separator: "\t").compactMap { Int($0) } ?? []
+    return counts.count == 2 ? (counts[0], counts[1]) : (0, 0)
+  }
+
   /// Where a peer was last heard from, as `address:port`.
   public func endpoint(of peer: String) throws -> String {
     try column("endpoints")[peer] ?? ""
@@ -103,7 +109,8 @@ public struct PeerSettings: Sendable {
   }
 
   var text: String {
-    var lines = ["[Peer]", "PublicKey = \(publicKey)", "AllowedIPs = \(allowedIPs.joined(separator: ", "))"]
+    var lines = ["[Peer]", "PublicKey = \(publicKey)"]
+    if !allowedIPs.isEmpty { lines.append("AllowedIPs = \(allowedIPs.joined(separator: ", "))") }
     if let presharedKey { lines.append("PresharedKey = \(presharedKey)") }
     if let endpoint { lines.append("Endpoint = \(endpoint)") }
     if let keepalive { lines.append("PersistentKeepalive = \(keepalive)") }

@@ -4,8 +4,17 @@ import Foundation
 public enum Files {
   /// The text of a file; empty when there is none.
   public static func text(_ path: String) -> String {
-    guard let bytes = FileManager.default.contents(atPath: path) else { return "" }
-    return String(decoding: bytes, as: UTF8.self)
+    // Read to its end: a file of the kernel's says that it has no length, and Foundation stops at its first page.
+    let descriptor = open(path, O_RDONLY | O_CLOEXEC)
+    guard descriptor >= 0 else { return "" }
+    defer { close(descriptor) }
+    var bytes: [UInt8] = []
+    var buffer = [UInt8](repeating: 0, count: 65_536)
+    while true {
+      let count = read(descriptor, &buffer, buffer.count)
+      guard count > 0 else { return String(decoding: bytes, as: UTF8.self) }
+      bytes += buffer[..<count]
+    }
   }
 
   /// Writes a whole file, readable as `mode` says from its first byte on.

@@ -36,4 +36,7 @@ public enum Clock {
     clock_gettime(CLOCK_BOOTTIME, &time)
     return Double(time.tv_sec) + Double(time.tv_nsec) / 1e9
   }
+
+  /// Since 1970.
+  static var wallSeconds: Double { Date().timeIntervalSince1970 }
 }

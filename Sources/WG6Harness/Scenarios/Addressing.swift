@@ -94,7 +94,8 @@ extension Scenario {
 
   /// Nobody may speak with another's address.
   static let allowedIPsFilter = Scenario(
-    "allowed-ips", "packets with an inner source that is not the peer's are dropped"
+    "allowed-ips", "packets with an inner source that is not the peer's are dropped",
+    needs: [.commandLine]
   ) { lab in
     let tunnel = try Tunnel(in: lab)
     try tunnel.establish()
@@ -107,6 +108,11 @@ extension Scenario {
       !tunnel.answers(from: tunnel.client, Tunnel.serverInner.v6, "-I", "fd66::66"), "a false IPv6 source: no answer")
     capture.stop()
     try lab.require(capture.digest().trimmed.isEmpty, "none of it reached the server's interface", capture.digest())
+    if lab.implementation == .wg6 {
+      let drops = try tunnel.server.run([Binaries.path(of: "wg6"), "show", "wg0", "drops"]).lines
+      let counted = drops.filter { $0.contains("source not allowed: 2 ") }
+      try lab.require(counted.count == 2, "both are counted, for the interface and for the peer", "\(drops)")
+    }
     try tunnel.serverNode.set(
       "peer", tunnel.clientKey, "allowed-ips", "10.66.0.2/32,fd66::2/128,10.66.0.66/32,fd66::66/128")
     try lab.require(

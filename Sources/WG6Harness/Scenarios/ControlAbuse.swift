@@ -46,6 +46,7 @@ extension Scenario {
       tunnel.server.attempt(["wg", "show", "wg0"], within: 10).succeeded, "with fifty idle clients, `wg show` is served"
     )
     withExtendedLifetime(idle) {}
+    if lab.implementation == .wg6 { try crowd(lab, tunnel) }
     let slow = try ControlSocket(on: tunnel.server, interface: "wg0")
     for character in "get=1\n\n" { slow.send(String(character)) }
     try lab.require(slow.errorNumber() == 0, "a request that comes byte by byte is answered")
@@ -54,10 +55,31 @@ extension Scenario {
   }
 }
 
+/// More clients than the daemon has descriptors: they wait, and cost nothing meanwhile.
+private func crowd(_ lab: Lab, _ tunnel: Tunnel) throws {
+  let pid = tunnel.serverNode.daemon!.pid
+  // The daemon may still be closing what the clients before have left; with sixty-four of ours it has enough in any case.
+  let limit = Files.names(in: "/proc/\(pid)/fd").count + 10
+  try tunnel.server.run("prlimit", "--pid", "\(pid)", "--nofile=\(limit):1024")
+  var clients = try (0..<64).map { _ in try ControlSocket(on: tunnel.server, interface: "wg0") }
+  try waitUntil("every descriptor is taken") { Files.names(in: "/proc/\(pid)/fd").count >= limit }
+  let before = Usage(of: pid), start = Clock.seconds
+  try lab.require(
+    tunnel.client.floodPing(Tunnel.serverInner.v6, count: 500).lost == 0, "out of descriptors, the tunnel goes on")
+  try waitUntil("a second has passed") { Clock.seconds - start > 1 }
+  let control = Usage(of: pid).shares(since: before, over: Clock.seconds - start).of["wg6d"] ?? 0
+  try lab.require(control < 0.2, "and nobody spins: the control thread had \(Usage.percent(control)) of a processor")
+  withExtendedLifetime(clients) {}
+  clients = []
+  try tunnel.server.run("prlimit", "--pid", "\(pid)", "--nofile=1024:1024")
+  try lab.require(
+    tunnel.server.attempt(["wg", "show", "wg0"], within: 10).succeeded, "once they have gone, `wg show` is served")
+}
+
 /// Requests with exactly one mistake, each at some place among lines that are right.
 private enum BrokenRequest {
   static func drawn(peer: String, _ random: inout SeededGenerator) -> String {
-    let key = hexadecimal(Data(base64Encoded: peer) ?? Data())
+    let key = ControlSocket.hexadecimal(peer)
     func junk(_ count: Int) -> String {
       (0..<count).map { _ in String("0123456789abcdefghijkl:/.=%-".randomElement(using: &random)!) }.joined()
     }
@@ -87,9 +109,5 @@ private enum BrokenRequest {
       let right = ["allowed_ip=10.99.0.0/16\n", "persistent_keepalive_interval=9\n", ""].randomElement(using: &random)!
       return "set=1\npublic_key=\(key)\n\(right)\(ofPeer.randomElement(using: &random)!)\n\n"
     }
-  }
-
-  private static func hexadecimal(_ bytes: Data) -> String {
-    bytes.map { String(format: "%02x", $0) }.joined()
   }
 }

@@ -81,6 +81,7 @@ extension Scenario {
       try lab.require(true, "after \(what): no interface, socket, route or process")
     }
 
+    try waitUntil("no address is tentative any more") { try !host.shell("ip -6 addr").output.contains("tentative") }
     let before = try host.shell("ip addr; ip -4 route show table all; ip -6 route show table all; ip rule").output
     try up("works")
     try frontend.down("home", on: host).orThrow()

@@ -55,6 +55,9 @@ extension Scenario {
   ) { lab in
     let tunnel = try Tunnel.behindNAT(in: lab, udpTimeout: 2, keepalive: 1)
     try tunnel.client.reach(Tunnel.serverInner.v4)
+    try lab.require(
+      tunnel.serverNode.endpoint(of: tunnel.clientKey).hasPrefix("203.0.113.1:"),
+      "the server sees the NAT box's address")
     lab.say("ten silent seconds, with a keepalive each second")
     try silence(seconds: 10)
     try lab.require(

@@ -26,6 +26,9 @@ public struct Scenario: Sendable {
     .demo, .interop, .roaming, .natKeepalive, .natRemap, .daemonStarts, .daemonEnds, .upAndDown, .stickySource,
     .oneFamily,
     .firewallMark, .portChange, .allowedIPsFilter, .wgQuick, .wireAbuse, .controlAbuse, .badWeather, .allocations,
+    .flood, .floodThroughput, .scanner, .secrets,
+    .counters, .packetSizes, .keys, .nesting, .policyRouting, .sourceAddresses, .manyPrefixes, .turnover,
+    .unreachable, .stress,
   ]
 
   /// The scenario of that name.
@@ -38,13 +41,14 @@ public struct Scenario: Sendable {
     needs.filter { !$0.isMet(implementation) }
   }
 
-  /// Plays it. Throws `Prerequisite.Missing`, or `ScenarioFailed` with the place of the evidence.
+  /// Plays it; a scenario that can go on for long does so for `minutes`. Throws `Prerequisite.Missing`, or `ScenarioFailed` with the place of the evidence.
   public func run(
-    implementation: Implementation = .chosen, stays: Bool = false, say: @escaping @Sendable (String) -> Void
+    implementation: Implementation = .chosen, stays: Bool = false, minutes: Double? = nil,
+    say: @escaping @Sendable (String) -> Void
   ) throws {
     let missing = missing(for: implementation)
     guard missing.isEmpty else { throw Prerequisite.Missing(scenario: name, missing: missing) }
-    try Lab.open(name, implementation: implementation, stays: stays, say: say) { lab in
+    try Lab.open(name, implementation: implementation, stays: stays, minutes: minutes, say: say) { lab in
       try play(lab)
       if stays { lab.explain() }
     }

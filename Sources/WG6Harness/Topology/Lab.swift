@@ -16,6 +16,8 @@ public final class Lab {
   public let say: @Sendable (String) -> Void
   /// The hosts in the order in which they were made.
   public private(set) var hosts: [Host] = []
+  /// How long a scenario that can go on for long shall do so; its own choice without.
+  public let minutes: Double?
   /// Whether everything stays for a person to look around.
   let stays: Bool
   private var logCount = 0
@@ -25,7 +27,9 @@ public final class Lab {
 
   private static let letters = Mutex(0)
 
-  private init(implementation: Implementation, stays: Bool, say: @escaping @Sendable (String) -> Void) throws {
+  private init(
+    implementation: Implementation, stays: Bool, minutes: Double?, say: @escaping @Sendable (String) -> Void
+  ) throws {
     let number = Self.letters.withLock { number in
       defer { number += 1 }
       return number
@@ -34,6 +38,7 @@ public final class Lab {
     directory = LabName.directory(name)
     self.implementation = implementation
     self.stays = stays
+    self.minutes = minutes
     self.say = say
     try Files.makeDirectory(directory + "/logs")
     if stays { try Files.write("", to: directory + "/kept") }
@@ -45,11 +50,11 @@ public final class Lab {
   /// When `body` throws, the evidence goes to a directory of its own and the error names that. With `stays`, the
   /// namespaces and the programs outlive this process; `Sweep.everything()` removes them.
   public static func open<Result>(
-    _ title: String, implementation: Implementation = .wg6, stays: Bool = false,
+    _ title: String, implementation: Implementation = .wg6, stays: Bool = false, minutes: Double? = nil,
     say: @escaping @Sendable (String) -> Void = { _ in }, _ body: (Lab) throws -> Result
   ) throws -> Result {
     Sweep.abandoned()
-    let lab = try Lab(implementation: implementation, stays: stays, say: say)
+    let lab = try Lab(implementation: implementation, stays: stays, minutes: minutes, say: say)
     defer { if !stays { Sweep.clear(lab.name) } }
     do {
       return try body(lab)

@@ -61,6 +61,8 @@ public struct CapturedPacket: Sendable, Equatable {
   public let transport: UInt8
   /// What follows the UDP header, as far as it was captured.
   public let payload: [UInt8]
+  /// Bytes of the whole frame, captured or not.
+  public let length: Int
 
   /// The type of the WireGuard message in it, 1 to 4.
   public var messageType: UInt8? { transport == 17 ? payload.first : nil }
@@ -75,13 +77,13 @@ public struct CapturedPacket: Sendable, Equatable {
       let length = word(offset + 8)
       guard offset + 16 + length <= bytes.count else { break }
       let frame = Array(bytes[offset + 16..<offset + 16 + length])
-      if let packet = CapturedPacket(frame: frame, time: time) { packets.append(packet) }
+      if let packet = CapturedPacket(frame: frame, time: time, length: word(offset + 12)) { packets.append(packet) }
       offset += 16 + length
     }
     return packets
   }
 
-  private init?(frame: [UInt8], time: Double) {
+  private init?(frame: [UInt8], time: Double, length: Int) {
     func short(_ at: Int) -> Int { Int(frame[at]) << 8 | Int(frame[at + 1]) }
     guard frame.count > 14 else { return nil }
     let start: Int
@@ -99,6 +101,7 @@ public struct CapturedPacket: Sendable, Equatable {
     default: return nil
     }
     self.time = time
+    self.length = length
     let hasPorts = transport == 17 && frame.count >= start + 8
     sourcePort = hasPorts ? short(start) : 0
     destinationPort = hasPorts ? short(start + 2) : 0

@@ -1,16 +1,12 @@
-import CHarness
 import Foundation
 
 /// A UDP socket of this process inside a host of the lab.
 final class DatagramSocket: Sendable {
   let descriptor: Int32
-  private let family: Int32
 
   /// Binds a socket in `host`'s namespace. Address and port may be left open as `0.0.0.0` and 0.
   init(on host: Host, address: String, port: Int) throws {
-    let isV6 = address.contains(":")
-    family = isV6 ? AF_INET6 : AF_INET
-    descriptor = try Self.socket(inNamespace: host.namespace, family: family)
+    descriptor = try host.socket(family: address.contains(":") ? AF_INET6 : AF_INET, type: SOCK_DGRAM)
     var space = 1 << 20
     setsockopt(descriptor, SOL_SOCKET, SO_RCVBUF, &space, socklen_t(MemoryLayout<Int32>.size))
     let code = try SocketAddress(address, port).withPointer { bind(descriptor, $0, $1) }
@@ -30,44 +26,17 @@ final class DatagramSocket: Sendable {
   func receive(within seconds: Double) -> (bytes: [UInt8], from: SocketAddress)? {
     var question = pollfd(fd: descriptor, events: Int16(POLLIN), revents: 0)
     guard poll(&question, 1, Int32(seconds * 1000)) > 0 else { return nil }
-    var buffer = [UInt8](repeating: 0, count: 65_536)
-    var sender = sockaddr_storage()
-    var length = socklen_t(MemoryLayout<sockaddr_storage>.size)
-    let count = withUnsafeMutablePointer(to: &sender) {
-      $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
-        recvfrom(descriptor, &buffer, buffer.count, Int32(MSG_DONTWAIT), $0, &length)
+    return withUnsafeTemporaryAllocation(byteCount: 65_536, alignment: 16) { buffer in
+      var sender = sockaddr_storage()
+      var length = socklen_t(MemoryLayout<sockaddr_storage>.size)
+      let count = withUnsafeMutablePointer(to: &sender) {
+        $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+          recvfrom(descriptor, buffer.baseAddress, buffer.count, Int32(MSG_DONTWAIT), $0, &length)
+        }
       }
+      guard count >= 0 else { return nil }
+      return (Array(buffer[..<count]), SocketAddress(storage: sender, length: length))
     }
-    guard count >= 0 else { return nil }
-    return (Array(buffer[..<count]), SocketAddress(storage: sender, length: length))
-  }
-
-  /// A socket belongs to the namespace of the thread that makes it, for good. So a thread goes there, makes it and ends.
-  private static func socket(inNamespace name: String, family: Int32) throws -> Int32 {
-    let box = Box()
-    let done = DispatchSemaphore(value: 0)
-    let thread = Thread {
-      let namespace = open("/run/netns/\(name)", O_RDONLY | O_CLOEXEC)
-      if namespace >= 0, harness_enter_network_namespace(namespace) == 0 {
-        box.descriptor = Glibc.socket(family, Int32(SOCK_DGRAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
-      }
-      box.code = errno
-      close(namespace)
-      done.signal()
-    }
-    thread.start()
-    done.wait()
-    guard box.descriptor >= 0 else {
-      errno = box.code
-      throw SystemFailure("make a socket in \(name)")
-    }
-    return box.descriptor
-  }
-
-  /// Carries the result over; the semaphore orders the accesses.
-  private final class Box: @unchecked Sendable {
-    var descriptor: Int32 = -1
-    var code: Int32 = 0
   }
 }
 
@@ -94,6 +63,13 @@ struct SocketAddress: Sendable {
       withUnsafeMutableBytes(of: &storage) { $0.storeBytes(of: v4, as: sockaddr_in.self) }
     }
     guard code == 1 else { throw SystemFailure("read the address \(address)") }
+  }
+
+  var isIPv6: Bool { storage.ss_family == sa_family_t(AF_INET6) }
+
+  /// The address's 4 or 16 bytes.
+  var bytes: [UInt8] {
+    withUnsafeBytes(of: storage) { Array($0[isIPv6 ? 8..<24 : 4..<8]) }
   }
 
   init(storage: sockaddr_storage, length: socklen_t) {

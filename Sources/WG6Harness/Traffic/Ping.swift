@@ -48,7 +48,9 @@ extension Host {
   }
 
   /// As many pings as fit, one after the other answer.
-  public func floodPing(_ target: String, count: Int, within seconds: Double = 120) throws -> Ping.Result {
-    try Ping(from: self, to: target, count: count, every: 0.001, options: ["-f"]).result(within: seconds)
+  public func floodPing(
+    _ target: String, count: Int, _ options: String..., within seconds: Double = 120
+  ) throws -> Ping.Result {
+    try Ping(from: self, to: target, count: count, every: 0.001, options: ["-f"] + options).result(within: seconds)
   }
 }

@@ -3,10 +3,14 @@ import Foundation
 /// TCP throughput, measured by `iperf3`.
 public enum Throughput {
   /// Gbit/s that reach the other side, there and (with `-R`) back. The server runs on the far side's `target` already.
-  public static func measure(from host: Host, to target: String, seconds: Int = 1, back: Bool = false) throws -> Double
-  {
+  ///
+  /// With `pace`, in Mbit/s, no faster than that.
+  public static func measure(
+    from host: Host, to target: String, seconds: Int = 1, back: Bool = false, pace: Int? = nil
+  ) throws -> Double {
     let outcome = try host.run(
-      ["iperf3", "-J", "-t", "\(seconds)", "-c", target] + (back ? ["-R"] : []), within: Double(seconds) + 30)
+      ["iperf3", "-J", "-t", "\(seconds)", "-c", target] + (back ? ["-R"] : [])
+        + (pace.map { ["-b", "\($0)M"] } ?? []), within: Double(seconds) + 30)
     let decoder = JSONDecoder()
     decoder.keyDecodingStrategy = .convertFromSnakeCase
     return try decoder.decode(Report.self, from: Data(outcome.output.utf8)).end.sumReceived.bitsPerSecond / 1e9

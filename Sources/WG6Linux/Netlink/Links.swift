@@ -27,6 +27,17 @@ extension NetlinkSocket {
       isUp: rtnl_link_get_flags(link) & UInt32(IFF_UP) != 0)
   }
 
+  /// Whether the interface is a layer-3 tunnel: some program's TUN, or the kernel's own WireGuard.
+  public func isTunnel(_ index: UInt32) -> Bool {
+    var found: OpaquePointer?
+    guard unsafe rtnl_link_get_kernel(socket, Int32(clamping: index), nil, &found) >= 0, let link = unsafe found else {
+      return false
+    }
+    defer { unsafe rtnl_link_put(link) }
+    guard let kind = unsafe rtnl_link_get_type(link) else { return false }
+    return unsafe strcmp(kind, "tun") == 0 || strcmp(kind, "wireguard") == 0
+  }
+
   /// Sets the interface's MTU, in bytes.
   public func setMTU(_ mtu: Int, of link: Link) throws(NetlinkError) {
     unsafe try change(link, "set the MTU of \(link.name) to \(mtu)") { unsafe rtnl_link_set_mtu($0, UInt32(mtu)) }

@@ -11,6 +11,8 @@ public final class DataPlane: Sendable {
   let events = EventList()
   private let drops = DropCounters()
   private let interfaceMTU = Atomic<Int>(1420)
+  /// Ascending; 0 where there is none.
+  private let smallerMTUs: InlineArray<4, Atomic<Int>> = InlineArray { _ in Atomic(0) }
 
   init(using random: inout some RandomNumberGenerator) {
     indices = IndexTable(using: &random)
@@ -20,6 +22,26 @@ public final class DataPlane: Sendable {
   public var mtu: Int {
     get { interfaceMTU.load(ordering: .relaxed) }
     set { interfaceMTU.store(newValue, ordering: .relaxed) }
+  }
+
+  /// Sets the MTUs of single routes through the interface, in bytes: a packet that fits one is not padded past it. Which
+  /// route a packet has come by is not known here, so each of them counts for all. The four smallest are kept.
+  public func setRouteMTUs(_ mtus: some Sequence<Int>) {
+    let smallest = Array(mtus.filter { $0 > 0 }.sorted().prefix(smallerMTUs.count))
+    for index in smallerMTUs.indices {
+      smallerMTUs[index].store(index < smallest.count ? smallest[index] : 0, ordering: .relaxed)
+    }
+  }
+
+  /// The smallest MTU that a packet of `length` bytes fits, the interface's where it fits no smaller one.
+  func mtu(around length: Int) -> Int {
+    let own = mtu
+    for index in smallerMTUs.indices {
+      let smaller = smallerMTUs[index].load(ordering: .relaxed)
+      if smaller == 0 { break }
+      if length <= smaller { return own > 0 ? min(own, smaller) : smaller }
+    }
+    return own
   }
 
   /// Counts packets or messages that go no further, for their peer as well where that is known.

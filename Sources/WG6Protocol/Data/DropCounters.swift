@@ -2,10 +2,10 @@ import Synchronization
 
 /// Counters of what was dropped, one a reason: any thread counts, any thread reads.
 struct DropCounters: ~Copyable {
-  private let counters: InlineArray<27, Atomic<UInt64>>
+  private let counters: InlineArray<28, Atomic<UInt64>>
 
   init() {
-    precondition(DropReason.allCases.count == 27)
+    precondition(DropReason.allCases.count == 28)
     counters = InlineArray { _ in Atomic(0) }
   }
 

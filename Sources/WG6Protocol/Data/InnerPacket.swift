@@ -21,7 +21,8 @@ struct InnerPacket {
       length = half(2)
       source = AddressBits(high: word(12) << 32, low: 0)
       destination = AddressBits(high: word(16) << 32, low: 0)
-      guard length >= 20 else { return nil }
+      let headerLength = unsafe Int(base.load(as: UInt8.self) & 0x0F) * 4
+      guard headerLength >= 20, length >= headerLength else { return nil }
     case 6:
       guard bytes.count >= 40 else { return nil }
       isIPv6 = true
@@ -32,5 +33,32 @@ struct InnerPacket {
       return nil
     }
     guard length <= bytes.count else { return nil }
+  }
+}
+
+extension InnerPacket {
+  /// Whether it is a UDP datagram, or the first piece of one, with a data message for the receiver `index`.
+  func carriesData(under index: UInt32, _ bytes: UnsafeRawBufferPointer) -> Bool {
+    let udp: UInt8 = 17, fragment: UInt8 = 44
+    var start: Int
+    if isIPv6 {
+      start = 40
+      var next = unsafe bytes[6]
+      if next == fragment {
+        guard bytes.count >= 48, unsafe bytes[42] == 0 && bytes[43] & 0xF8 == 0 else { return false }
+        next = unsafe bytes[40]
+        start = 48
+      }
+      guard next == udp else { return false }
+    } else {
+      guard unsafe bytes[9] == udp && bytes[6] & 0x1F == 0 && bytes[7] == 0 else { return false }
+      start = unsafe Int(bytes[0] & 0x0F) * 4
+    }
+    start += 8
+    guard bytes.count >= start + DataMessage.header else { return false }
+    let type = unsafe UInt32(littleEndian: bytes.loadUnaligned(fromByteOffset: start, as: UInt32.self))
+    let receiver = unsafe UInt32(
+      littleEndian: bytes.loadUnaligned(fromByteOffset: start + DataMessage.receiver, as: UInt32.self))
+    return type == MessageType.data && receiver == index
   }
 }

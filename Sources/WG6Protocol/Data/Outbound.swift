@@ -63,7 +63,12 @@ public struct Outbound: ~Copyable {
       }
       guard begin(peer, path, length: length, now: now, send: send) else { return nil }
     }
-    train.seal(length: length, mtu: plane.mtu)
+    if unsafe packet.carriesData(under: train.keypair!.pointer.pointee.remoteIndex, pushed(length)) {
+      // What left as a datagram came back as a packet, and would again, longer each time. Its sender is this device.
+      plane.drop(.routingLoop, of: peer)
+      return nil
+    }
+    train.seal(length: length, mtu: plane.mtu(around: length))
     return nil
   }
 
@@ -144,7 +149,7 @@ public struct Outbound: ~Copyable {
       if train.count == 0 { train.begin(peer, keypair, peer.path) }
       let room = unsafe train.room
       unsafe unstage(peer) { unsafe room.baseAddress!.copyMemory(from: $0.baseAddress!, byteCount: $0.count) }
-      train.seal(length: length, mtu: plane.mtu)
+      train.seal(length: length, mtu: plane.mtu(around: length))
     }
     flush(now: now, send: send)
   }

@@ -182,6 +182,11 @@ public final class Device {
     reclaim()
   }
 
+  /// The ways to all peers whose endpoint is known.
+  public var paths: [PackedPath] {
+    peers.compactMap { $0?.reference.path }.filter(\.isKnown)
+  }
+
   /// The network says that a datagram sent along `path` did not arrive. Anyone could have said so: it is counted and
   /// reported, for the peer that lives there where there is one, and nothing else comes of it.
   public func refused(_ path: PackedPath, now: Now) {

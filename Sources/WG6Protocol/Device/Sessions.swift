@@ -14,7 +14,7 @@ extension Device {
     plane.indices.bind(localIndex, to: keypair)
     indexOwners[localIndex] = peer
     if asInitiator {
-      installAsInitiator(keypair, for: peer)
+      installAsInitiator(keypair, for: peer, now: now)
     } else {
       // Not to be sent under before something is received under it: the initiator may never get our answer.
       drop(peer.next)
@@ -25,15 +25,22 @@ extension Device {
     peer.timers[.zeroKeys] = now.monotonic + Limits.zeroKeysAfter
   }
 
-  private func installAsInitiator(_ keypair: KeypairReference, for peer: Peer) {
+  private func installAsInitiator(_ keypair: KeypairReference, for peer: Peer, now: Now) {
     // Out of sight first, retired after: a reader that passes in between must not find the old one.
     peer.reference.sending = keypair
     if let next = peer.next, outranks(peer) {
-      // We answered an initiation as well, and that session was never confirmed. Ours wins; theirs may still be heard.
+      // We answered an initiation as well, and that session was never confirmed. Ours wins.
       drop(peer.previous)
-      drop(peer.current)
-      peer.previous = next
       peer.next = nil
+      if now.monotonic.since(next.createdAt) <= Limits.rekeyTimeout + Limits.rekeyTimeoutJitter {
+        // Theirs began at the same time, and may still be heard.
+        drop(peer.current)
+        peer.previous = next
+      } else {
+        // Theirs is left over from an earlier handshake: what is under way is so under the current one.
+        drop(next)
+        peer.previous = peer.current
+      }
     } else {
       // Where both ends initiated at once and theirs wins, `next` stays, and takes over once it is heard under.
       drop(peer.previous)
@@ -104,6 +111,19 @@ extension Device {
   package var sessionCount: Int {
     peers.compactMap { $0 }.reduce(0) { count, peer in
       count + [peer.previous, peer.current, peer.next].count { $0 != nil }
+    }
+  }
+
+  /// Indices that lead to a session or to a handshake of our own, for tests.
+  package var indexCount: Int { indexOwners.count }
+
+  /// Hands the sending and the receiving key of every session to `body`, for tests that look for them afterwards.
+  package func withSessionKeys(_ body: (RawSpan) -> Void) {
+    for case let peer? in peers {
+      for case let keypair? in [peer.previous, peer.current, peer.next] {
+        unsafe body(UnsafeRawBufferPointer(start: keypair.pointer.pointee.sendingKey, count: 32).bytes)
+        unsafe body(UnsafeRawBufferPointer(start: keypair.pointer.pointee.receivingKey, count: 32).bytes)
+      }
     }
   }
 

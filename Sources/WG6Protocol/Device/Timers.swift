@@ -66,6 +66,8 @@ extension Device {
       return
     }
     unsafe peer.reference.pointer.pointee.unanswered.reset()
+    // The same data may have begun one already, for the age of its key: its tries are not counted anew.
+    guard !peer.reference.isHandshaking else { return }
     peer.reference.forgetSource()
     initiate(peer, isRetry: false, now: now)
   }

@@ -6,6 +6,8 @@ struct CookieChecker: ~Copyable {
   private let keys: MacKeys
   private var secret = Secret()
   private var secretMadeAt: Nanoseconds = 0
+  /// Replies under this secret, so that each has a nonce of its own.
+  private var replies: UInt64 = 0
 
   init(for publicKey: PublicKey) {
     keys = MacKeys(of: publicKey)
@@ -20,6 +22,8 @@ struct CookieChecker: ~Copyable {
   mutating func hasValidMac2(
     _ message: ControlMessage, from path: PackedPath, now: Nanoseconds, using random: inout some RandomNumberGenerator
   ) -> Bool {
+    // Most of a flood has none, and is spared the two macs. No secret is compared here.
+    guard message.hasMac2 else { return false }
     let cookie = cookie(for: path, now: now, using: &random)
     return unsafe message.hasMac(at: message.mac2Offset, key: cookie.span.bytes)
   }
@@ -32,10 +36,10 @@ struct CookieChecker: ~Copyable {
     var reply = ControlMessage(count: CookieReplyMessage.length)
     reply.setWord(MessageType.cookieReply, at: 0)
     reply.setWord(message.word(at: InitiationMessage.sender), at: CookieReplyMessage.receiver)
-    let nonce: InlineArray<3, UInt64> = [random.next(), random.next(), random.next()]
+    let nonce = nextNonce()
     let keys = keys
     unsafe reply.mutate { out in
-      unsafe out.storeBytes(of: nonce, toByteOffset: CookieReplyMessage.nonce, as: InlineArray<3, UInt64>.self)
+      unsafe out.storeBytes(of: nonce, toByteOffset: CookieReplyMessage.nonce, as: InlineArray<24, UInt8>.self)
       message.field(message.mac1Offset, FieldLength.mac) { mac1 in
         unsafe XChaCha20Poly1305.seal(
           cookie.span.bytes, into: out + CookieReplyMessage.encryptedCookie, nonce: nonce.span.bytes,
@@ -45,6 +49,17 @@ struct CookieChecker: ~Copyable {
     return reply
   }
 
+  /// Twenty-four bytes that are random to everyone else: drawing them from the system would take longer than all the rest
+  /// of a reply.
+  private mutating func nextNonce() -> InlineArray<24, UInt8> {
+    replies += 1
+    let count: InlineArray<1, UInt64> = [replies]
+    var hash = secret.withBytes { BLAKE2s(key: $0, outputLength: FieldLength.cookieNonce) }
+    unsafe hash.update(count.span.bytes)
+    let digest = hash.digest()
+    return InlineArray { digest[$0] }
+  }
+
   /// What only a sender at this address and port gets to see: a mac of both under a secret of the last two minutes.
   private mutating func cookie(
     for path: PackedPath, now: Nanoseconds, using random: inout some RandomNumberGenerator
@@ -52,6 +67,7 @@ struct CookieChecker: ~Copyable {
     if secretMadeAt == 0 || now.since(secretMadeAt) >= Limits.cookieLifetime {
       secret = Secret(randomFrom: &random)
       secretMadeAt = now
+      replies = 0
     }
     let source: InlineArray<3, UInt64> = [
       path.remote.high, path.remote.low, UInt64(path.port) | (path.isIPv6 ? 1 << 16 : 0),

@@ -33,6 +33,9 @@ extension ControlMessage {
   var mac1Offset: Int { count - 2 * FieldLength.mac }
   var mac2Offset: Int { count - FieldLength.mac }
 
+  /// Whether there is a mac2 at all: sixteen zero bytes stand for none.
+  var hasMac2: Bool { (mac2Offset..<count).contains { bytes[$0] != 0 } }
+
   /// Whether the mac at `offset` is that of everything before it under `key`. Tells nothing by its time.
   func hasMac(at offset: Int, key: RawSpan) -> Bool {
     let expected = MacKeys.mac(of: self, length: offset, key: key)
