@@ -9,8 +9,7 @@ struct FuzzTarget: Sendable {
     self.play = play
   }
 
-  /// The engine's segmentation offload gets its target, `offload`, here.
-  static let all: [FuzzTarget] = [message, control, config, packet, addresses, keys, allowedIPs]
+  static let all: [FuzzTarget] = [message, control, config, packet, offload, addresses, keys, allowedIPs]
 }
 
 /// Ends the process where `holds` is false; libFuzzer then keeps the input.

@@ -8,6 +8,7 @@ enum Seeds {
   static func write(under directory: String) throws {
     let seeds: [String: [[UInt8]]] = [
       "config": configurations, "control": requests.map { Array($0.utf8) }, "packet": packets,
+      "offload": superPackets + plays,
       "addresses": addresses.map { Array($0.utf8) }, "keys": keys, "message": plays, "allowedips": plays,
     ]
     for (target, inputs) in seeds {
@@ -121,6 +122,27 @@ enum Seeds {
       v4(17, 1, udp), v4(17, 200, udp), v4(1, 1, [8, 0, 0, 0, 0, 0, 0, 0]), v4(1, 200, [3, 1, 0, 0, 0, 0, 0, 0]),
       v6(17, 0, udp), v6(17, 0x80, udp), v6(58, 0x80, [128, 0, 0, 0]), v6(58, 0x80, [1, 0, 0, 0]),
       v6(0, 0x80, extended + udp), v6(44, 0x80, extended + udp), v6(51, 0x80, extended + udp),
+    ]
+  }()
+
+  /// One of each kind, in segments of 8 bytes; and a checksum alone.
+  private static let superPackets: [[UInt8]] = {
+    let segmented = { (type: UInt8, transport: UInt8, offset: UInt8, packet: [UInt8]) -> [UInt8] in
+      [0, 1, 1, type, 0, 0, 8, 0, transport, 0, offset, 0] + packet
+    }
+    let tcp: [UInt8] = [1, 2, 3, 4, 0, 0, 0, 9, 0, 0, 0, 7, 0x60, 0x99, 1, 1, 0, 0, 0, 0, 1, 1, 1, 1] + [UInt8](0..<30)
+    let udp: [UInt8] = [1, 2, 3, 4, 0, 38, 0, 0] + [UInt8](0..<30)
+    let v4 = { (number: UInt8, rest: [UInt8]) -> [UInt8] in
+      [0x45, 0, 0, UInt8(20 + rest.count), 0, 1, 0x40, 0, 64, number, 0, 0, 10, 1, 1, 1, 10, 1, 1, 2] + rest
+    }
+    let v6 = { (number: UInt8, rest: [UInt8]) -> [UInt8] in
+      [0x60, 0, 0, 0, 0, UInt8(rest.count), number, 64, 0xFD] + [UInt8](repeating: 1, count: 31) + rest
+    }
+    let extended: [UInt8] = [17, 0, 1, 4, 0, 0, 0, 0]
+    return [
+      segmented(1, 20, 16, v4(6, tcp)), segmented(0x81, 20, 16, v4(6, tcp)), segmented(4, 40, 16, v6(6, tcp)),
+      segmented(5, 20, 6, v4(17, udp)), segmented(5, 40, 6, v6(17, udp)), segmented(5, 48, 6, v6(60, extended + udp)),
+      segmented(0, 20, 16, v4(6, tcp)), segmented(0, 40, 6, v6(17, udp)),
     ]
   }()
 

@@ -48,6 +48,14 @@ private struct NaivePacket {
   }
 }
 
+/// RFC 1071, byte by byte.
+func naiveChecksum(_ bytes: [UInt8]) -> UInt16 {
+  var sum: UInt64 = 0
+  for (index, byte) in bytes.enumerated() { sum += UInt64(byte) << (index % 2 == 0 ? 8 : 0) }
+  while sum > 0xFFFF { sum = sum & 0xFFFF + sum >> 16 }
+  return ~UInt16(sum)
+}
+
 /// A device whose only session is with itself: what it seals, it opens again.
 private final class PacketPlay {
   nonisolated(unsafe) static let shared = PacketPlay()
@@ -145,13 +153,14 @@ private final class PacketPlay {
         read.destination + read.source + [
           0, 0, UInt8((answer.count - 40) >> 8), UInt8((answer.count - 40) & 255), 0, 0, 0, 58,
         ]
-      claim(checksum(pseudo + answer[40...]) == 0, "its checksum is right: \(answer)")
+      claim(naiveChecksum(pseudo + answer[40...]) == 0, "its checksum is right: \(answer)")
       claim(packet[6] != 58 || packet.count > 40 && packet[40] >= 128, "no error is about an error: \(packet)")
       claim(read.source[0] != 0xFF && read.destination[0] != 0xFF, "no error is about a multicast packet: \(packet)")
     } else {
       claim(answer[9] == 1 && answer[20] == 3, "it is an ICMP error")
       claim(
-        checksum(Array(answer[..<20])) == 0 && checksum(Array(answer[20...])) == 0, "its checksums are right: \(answer)"
+        naiveChecksum(Array(answer[..<20])) == 0 && naiveChecksum(Array(answer[20...])) == 0,
+        "its checksums are right: \(answer)"
       )
       let headerLength = Int(packet[0] & 15) * 4
       let isError = packet[9] == 1 && headerLength < packet.count && [3, 4, 5, 11, 12].contains(packet[headerLength])
@@ -159,13 +168,6 @@ private final class PacketPlay {
       claim(read.source[0] < 224 && read.destination[0] < 224, "no error is about a multicast packet: \(packet)")
       claim(packet[6] & 0x1F == 0 && packet[7] == 0, "no error is about a later fragment: \(packet)")
     }
-  }
-
-  private static func checksum(_ bytes: [UInt8]) -> UInt16 {
-    var sum: UInt64 = 0
-    for (index, byte) in bytes.enumerated() { sum += UInt64(byte) << (index % 2 == 0 ? 8 : 0) }
-    while sum > 0xFFFF { sum = sum & 0xFFFF + sum >> 16 }
-    return ~UInt16(sum)
   }
 
   private static func array(_ address: AddressBits, _ isIPv6: Bool) -> [UInt8] {
