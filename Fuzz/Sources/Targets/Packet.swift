@@ -28,7 +28,8 @@ private struct NaivePacket {
     if packet.count >= 20, packet[0] >> 4 == 4 {
       (source, destination) = (Array(packet[12..<16]), Array(packet[16..<20]))
       length = Int(packet[2]) * 256 + Int(packet[3])
-      if length < 20 { return nil }
+      let headerLength = Int(packet[0] & 15) * 4
+      if headerLength < 20 || length < headerLength { return nil }
     } else if packet.count >= 40, packet[0] >> 4 == 6 {
       (source, destination) = (Array(packet[8..<24]), Array(packet[24..<40]))
       length = 40 + Int(packet[4]) * 256 + Int(packet[5])
