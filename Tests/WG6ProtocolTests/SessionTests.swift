@@ -123,6 +123,23 @@ import WG6Simulation
     }
   }
 
+  @Test func `a persistent keepalive goes on trying, but keeps nothing that waits for longer than 18 tries`() {
+    let pair = Pair(seed: 32, keepalive: 25)
+    pair.world.link = .cut
+    pair.alice.send(pair.toBob(1))
+    pair.world.run(for: 600 * Limits.second)
+    #expect(pair.alice.device.plane.dropCount(.handshakeGivenUp) == 1)
+    let initiations = pair.world.wire.filter { $0.type == 1 }.map(\.sentAt)
+    #expect(initiations.count > 80)
+    #expect(initiations.last.map { pair.world.now.monotonic - $0 < 30 * Limits.second } == true)
+    pair.world.link = Link()
+    pair.world.run(for: 60 * Limits.second)
+    #expect(pair.bob.received.isEmpty, "ten minutes old, it is not wanted any more")
+    pair.alice.send(pair.toBob(2))
+    pair.world.run(for: Limits.second)
+    #expect(pair.bob.received == [pair.toBob(2)])
+  }
+
   @Test func `the initiator renews a session after 120 s of use, and no packet is lost`() {
     let pair = Pair(seed: 9)
     for number in 0..<4000 {

@@ -32,6 +32,17 @@ extension Scenario {
       ofPeer.contains(presharedKey.bytes) && ofPeer.count >= 4,
       "\(ofPeer.count) secrets of the peer and its session are in locked memory", "\(ofPeer.count)")
 
+    if Siege.isLong {
+      lab.say("nine minutes of silence")
+      let begun = Clock.seconds
+      try waitUntil("540 s have passed", within: 600) { Clock.seconds - begun > 545 }
+      let left = try ofPeer.filter { try !ProcessMemory(of: daemon.pid).find([$0]).isEmpty }
+      try lab.require(
+        left.count == 2 && left.contains(presharedKey.bytes),
+        "the session's keys are gone: what is left is the preshared key and the secret of both static keys",
+        "\(left.count) of \(ofPeer.count) are left")
+    }
+
     try node.set("peer", tunnel.clientKey, "remove")
     try daemon.requireNowhereBut(locked: [privateKey], absent: [presharedKey], lab, "after the peer was removed")
     var left: [ProcessMemory.Find] = []

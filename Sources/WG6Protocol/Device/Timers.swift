@@ -108,7 +108,8 @@ extension Device {
   /// Sends an empty message, or asks for the session that it would need. Staged packets do as well.
   func sendKeepalive(_ peer: Peer, now: Now) {
     if peer.reference.hasStagedPackets {
-      if peer.reference.sending == nil { initiate(peer, isRetry: false, now: now) }
+      // Not where tries are under way: counted anew with each keepalive, they would never end, nor what waits grow too old.
+      if peer.reference.sending == nil, !peer.reference.isHandshaking { initiate(peer, isRetry: false, now: now) }
       return actions.append(.wakeOutbound)
     }
     guard peer.reference.path.isKnown else { return }
