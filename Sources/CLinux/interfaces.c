@@ -77,3 +77,51 @@ int linux_link_monitor(void) {
   }
   return descriptor;
 }
+
+/// Whether a route leads through the interface `index`, as far as its message tells.
+static int leads_through(const struct nlmsghdr *message, unsigned index) {
+  int length = RTM_PAYLOAD(message);
+  for (struct rtattr *a = RTM_RTA(NLMSG_DATA(message)); RTA_OK(a, length); a = RTA_NEXT(a, length)) {
+    unsigned interface;
+    if (a->rta_type == RTA_MULTIPATH || a->rta_type == RTA_NH_ID) return 1;
+    if (a->rta_type != RTA_OIF || RTA_PAYLOAD(a) != sizeof interface) continue;
+    memcpy(&interface, RTA_DATA(a), sizeof interface);
+    if (interface == index) return 1;
+  }
+  return 0;
+}
+
+int linux_drain_monitor(int descriptor, unsigned index) {
+  union {
+    struct nlmsghdr header;
+    char bytes[8192];
+  } buffer;
+  const int everything = LINUX_CHANGED_LINKS | LINUX_CHANGED_ROUTES | LINUX_CHANGED_OWN_ROUTES;
+  int changed = 0;
+  for (;;) {
+    ssize_t count = recv(descriptor, &buffer, sizeof buffer, MSG_DONTWAIT | MSG_TRUNC);
+    if (count < 0 && errno != ENOBUFS) return changed;
+    if (count < 0 || (size_t)count > sizeof buffer) {
+      changed = everything;
+      continue;
+    }
+    int length = (int)count;
+    for (struct nlmsghdr *m = &buffer.header; NLMSG_OK(m, length); m = NLMSG_NEXT(m, length)) {
+      switch (m->nlmsg_type) {
+        case RTM_NEWROUTE:
+        case RTM_DELROUTE:
+          changed |= LINUX_CHANGED_ROUTES;
+          if (leads_through(m, index)) changed |= LINUX_CHANGED_OWN_ROUTES;
+          break;
+        case RTM_NEWRULE:
+        case RTM_DELRULE:
+          changed |= LINUX_CHANGED_ROUTES;
+          break;
+        default:
+          // An interface that goes down takes its routes along, and says nothing of them.
+          changed = everything;
+          break;
+      }
+    }
+  }
+}

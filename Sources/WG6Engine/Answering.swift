@@ -56,7 +56,7 @@ extension Engine {
       return EINVAL
     }
     if update.firewallMark != nil || update.peers.contains(where: { $0.endpoint != nil }) {
-      sources.configurationChanged()
+      routes.configurationChanged()
     }
     return 0
   }

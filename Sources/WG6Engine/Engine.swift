@@ -28,7 +28,7 @@ public final class Engine {
   var isBound = false
   var mark: UInt32 = 0
   private var isUp = false
-  var sources = SourceReview()
+  var routes = RouteReview()
   private var reports = ReportLog()
   private var ending: Ending?
 
@@ -142,7 +142,7 @@ public final class Engine {
     perform()
     if wires.interfaceIsGone.load(ordering: .acquiring) { interfaceChanged() }
     reviewRoutes()
-    timer.set([device.nextWake(now: Clock.monotonic), sources.nextWake].compactMap { $0 }.min())
+    timer.set([device.nextWake(now: Clock.monotonic), routes.nextWake].compactMap { $0 }.min())
   }
 
   private func handle(_ token: UInt64) {
@@ -150,9 +150,9 @@ public final class Engine {
     case Token.bell: wires.control.hush()
     case Token.timer: timer.hush()
     case Token.monitor:
-      monitor.drain()
-      interfaceChanged()
-      sources.routesChanged()
+      let changes = monitor.drain(of: wires.tun.index)
+      if changes.contains(.links) { interfaceChanged() }
+      routes.noteChanges(changes)
     case Token.signals:
       if let signal = signals.next() { ending = .signal(signal) }
     case Token.listener:
@@ -206,9 +206,9 @@ public final class Engine {
 
   /// Looks at what routes have changed for us, where they have.
   private func reviewRoutes() {
-    guard sources.nextWake != nil, let name = try? wires.tun.name(),
-      let routeMTUs = sources.review(device, interface: name, mark: mark)
-    else { return }
+    guard routes.nextWake != nil, let routeMTUs = routes.review(device, interface: wires.tun.index, mark: mark) else {
+      return
+    }
     wires.plane.setRouteMTUs(routeMTUs)
   }
 
@@ -258,8 +258,6 @@ public final class Engine {
     let opened = try wires.open(port: wanted, mark: mark)
     port = opened.port
     isBound = true
-    // A new socket knows nothing of what was found out about the ways.
-    sources.configurationChanged()
     if let reason = opened.withoutIPv4 { log.notice("no IPv4 here (\(reason)): using IPv6 alone") }
     if let reason = opened.withoutIPv6 { log.notice("no IPv6 here (\(reason)): using IPv4 alone") }
     log.debug("listening on UDP port \(port)")

@@ -32,6 +32,9 @@ public struct TUN: ~Copyable, Sendable {
     return String(decoding: bytes.indices.prefix { bytes[$0] != 0 }.map { UInt8(bitPattern: bytes[$0]) }, as: UTF8.self)
   }
 
+  /// The interface's index; 0 where it was deleted, or is in another network namespace.
+  public var index: UInt32 { (try? name()).map { unsafe if_nametoindex($0) } ?? 0 }
+
   /// Reads one packet. Returns its length, or a negative errno: -EAGAIN where none waits.
   public borrowing func read(into buffer: UnsafeMutableRawBufferPointer) -> Int {
     let count = unsafe Glibc.read(descriptor.rawValue, buffer.baseAddress!, buffer.count)
@@ -63,7 +66,7 @@ public enum Interface {
   }
 }
 
-/// Tells that something about some interface, address, route or rule has changed; what, is to be asked.
+/// Tells that something about some interface, address, route or rule has changed; what it is now, is to be asked.
 public struct InterfaceMonitor: ~Copyable, Sendable {
   public let descriptor: OwnedDescriptor
 
@@ -71,13 +74,24 @@ public struct InterfaceMonitor: ~Copyable, Sendable {
     descriptor = try OwnedDescriptor(orErrno: linux_link_monitor())
   }
 
-  /// Throws away what was told so far.
-  public borrowing func drain() {
-    unsafe withUnsafeTemporaryAllocation(byteCount: 8192, alignment: 8) { buffer in
-      // An overrun (ENOBUFS) says the same: something has changed.
-      while unsafe recv(descriptor.rawValue, buffer.baseAddress!, buffer.count, Int32(MSG_DONTWAIT)) > 0
-        || errno == ENOBUFS
-      {}
-    }
+  /// What has changed since the last time.
+  public struct Changes: OptionSet, Sendable {
+    public let rawValue: Int32
+
+    public init(rawValue: Int32) { self.rawValue = rawValue }
+
+    /// Interfaces or addresses.
+    public static let links = Changes(rawValue: Int32(LINUX_CHANGED_LINKS))
+    /// Routes or rules.
+    public static let routes = Changes(rawValue: Int32(LINUX_CHANGED_ROUTES))
+    /// Routes that may lead through the interface asked for.
+    public static let ownRoutes = Changes(rawValue: Int32(LINUX_CHANGED_OWN_ROUTES))
+  }
+
+  /// Takes what was told so far.
+  ///
+  /// - Parameter interface: the index of the interface whose routes matter.
+  public borrowing func drain(of interface: UInt32) -> Changes {
+    Changes(rawValue: linux_drain_monitor(descriptor.rawValue, interface))
   }
 }
