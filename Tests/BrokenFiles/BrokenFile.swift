@@ -71,7 +71,11 @@ extension BrokenFile {
     }
     + [
       BrokenFile(
-        text: "[Interface]\n[Pe\(privateKey)er]\n", line: 2, mention: "look like a key", secret: privateKey)
+        text: "[Interface]\n[Pe\(privateKey)er]\n", line: 2, mention: "look like a key", secret: privateKey),
+      BrokenFile(
+        text: "[Interface]\n[\(privateKey.prefix(20))!\(privateKey.dropFirst(20))]\n", line: 2,
+        mention: "look like a key",
+        secret: String(privateKey.dropFirst(20))),
     ]
     + ["nonsense", "Interface]", "MTU 1420", "ListenPort: 51820", "; a comment"].map {
       .interface($0, mention: "without “=”")
