@@ -68,6 +68,36 @@ import WG6Simulation
     #expect(alice.drops(.handshakeGivenUp) == 0)
   }
 
+  @Test func `a session that was answered with and never used takes nobody's place when the one in use is renewed`() {
+    let bench = Bench(seed: 33)
+    var (first, second) = (bench.addNode(), bench.addNode())
+    // The greater public key's session is the one that is kept: it has to be alice's.
+    let keys = [first, second].map { node in (0..<32).map { node.key.publicKey.bytes[$0] } }
+    if keys[0].lexicographicallyPrecedes(keys[1]) { (first, second) = (second, first) }
+    let alice = first, bob = second
+    alice.add(bob)
+    bob.add(alice)
+    alice.push([alice.packet(to: bob)])
+    bench.deliver()
+    // bob begins another, and alice's answer is lost, as are his further tries.
+    bench.wait(6 * Limits.second)
+    bob.device.initiate(bob.peer(alice), isRetry: false, now: bench.now)
+    bob.settle()
+    alice.receive(bob.outbox.removeFirst().bytes, from: bob.endpoint)
+    alice.outbox = []
+    bench.wait(6 * Limits.second)
+    bob.settle()
+    bob.outbox = []
+    // A packet of bob's is under way under the session in use when alice renews that.
+    bob.push([bob.packet(to: alice, number: 7)])
+    let underWay = bob.outbox.removeFirst()
+    alice.device.initiate(alice.peer(bob), isRetry: false, now: bench.now)
+    alice.received = []
+    bench.deliver()
+    alice.receive(underWay.bytes, from: bob.endpoint)
+    #expect(alice.received == [bob.packet(to: alice, number: 7)])
+  }
+
   @Test func `an answer that is here before the send returns is an answer, and is owed a keepalive`() throws {
     let (bench, alice, bob) = pair()
     alice.push([alice.packet(to: bob)])
