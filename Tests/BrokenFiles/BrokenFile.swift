@@ -73,7 +73,7 @@ extension BrokenFile {
       BrokenFile(
         text: "[Interface]\n[Pe\(privateKey)er]\n", line: 2, mention: "look like a key", secret: privateKey),
       BrokenFile(
-        text: "[Interface]\n[\(privateKey.prefix(20))!\(privateKey.dropFirst(20))]\n", line: 2,
+        text: "[Interface]\n[\(privateKey.prefix(20)).\(privateKey.dropFirst(20))]\n", line: 2,
         mention: "look like a key",
         secret: String(privateKey.dropFirst(20))),
     ]

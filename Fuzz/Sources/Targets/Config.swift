@@ -49,15 +49,19 @@ extension FuzzTarget {
     }
   }
 
-  /// What stands behind `PrivateKey =` and `PresharedKey =`, where it is long enough for a message not to hold it by chance.
+  /// What stands behind `PrivateKey =` and `PresharedKey =`, where it is a key, or most of one with a slip in it.
   private static func secrets(of text: [UInt8]) -> [String] {
     text.split(separator: UInt8(ascii: "\n")).compactMap { line in
       let characters = line.prefix { $0 != UInt8(ascii: "#") }.filter { $0 != 32 && !(9...13).contains($0) }
       guard let equals = characters.firstIndex(of: UInt8(ascii: "=")) else { return nil }
       let key = String(decoding: characters[..<equals], as: UTF8.self).lowercased()
       let value = characters[(equals + 1)...]
-      guard key == "privatekey" || key == "presharedkey", value.count >= 40 else { return nil }
-      return String(decoding: value, as: UTF8.self)
+      guard key == "privatekey" || key == "presharedkey" else { return nil }
+      let text = String(decoding: value, as: UTF8.self)
+      let slips = text.unicodeScalars.count {
+        !("a"..."z" ~= $0 || "A"..."Z" ~= $0 || "0"..."9" ~= $0 || "+/=".unicodeScalars.contains($0))
+      }
+      return slips <= 1 && text.unicodeScalars.count >= 40 + slips ? text : nil
     }
   }
 

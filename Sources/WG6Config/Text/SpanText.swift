@@ -78,24 +78,20 @@ extension RawSpan {
     return byteCount > 60 ? text + "…" : text
   }
 
-  /// Whether so many characters of base64 or hexadecimal follow one another that they may be a key, or most of one, also
-  /// where single other ones have slipped in. What stands between the words of names and addresses parts them.
+  /// Whether so many characters of base64 or hexadecimal follow one another that they may be a key, or most of one: 32 in
+  /// a row, or 40 where a single other one has slipped in.
   private var resemblesKey: Bool {
     var run = 0
-    var hasSlip = false
+    var runBeforeSlip = 0
     for index in 0..<byteCount {
       switch byte(at: index) {
       case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"),
         UInt8(ascii: "0")...UInt8(ascii: "9"),
         UInt8(ascii: "+"), UInt8(ascii: "/"), UInt8(ascii: "="):
         run += 1
-        hasSlip = false
-        if run == 32 { return true }
-      case UInt8(ascii: "."), UInt8(ascii: "-"), UInt8(ascii: "_"), UInt8(ascii: ":"), UInt8(ascii: " "):
-        run = 0
+        if run == 32 || run + runBeforeSlip == 40 { return true }
       default:
-        if hasSlip { run = 0 }
-        hasSlip = true
+        (runBeforeSlip, run) = (run, 0)
       }
     }
     return false
