@@ -143,7 +143,7 @@ extension BrokenFile {
     "[2001:db8::1]:", "[2001:db8::1]:0", "[2001:db8::1]51820", "[2001:db8::1:51820", "[2001:db8::g]:51820", "[]:51820",
     "[fe80::1%]:51820",
     "[2001:db8::1%eth0]:51820", "2001:db8::1", "2001:db8:51820", "udp://1.2.3.4:51820",
-    "[fe80::1%interface-name-too-long]:1",
+    "[fe80::1%interface-name-too-long]:1", "[fe80::1%\u{E9}th0]:1", "[fe80::1%eth/0]:1",
   ].map { .peer("Endpoint = \($0)", mention: "Endpoint") }
 
   static let unsupported: [BrokenFile] =

@@ -50,6 +50,14 @@ public struct EndpointName: Hashable, Sendable, CustomStringConvertible {
     self.lacksBrackets = !isBracketed && host.firstIndex(of: UInt8(ascii: ":")) != nil
   }
 
+  /// Whether an interface may be called so; the kernel would take some more, from a byte that is no text to a tab.
+  private static func isInterface(_ name: RawSpan) -> Bool {
+    guard name.byteCount > 0, name.byteCount < Int(IFNAMSIZ) else { return false }
+    return (0..<name.byteCount).allSatisfy { index in
+      (0x21..<0x7F).contains(name[text: index]) && name[text: index] != UInt8(ascii: "/")
+    }
+  }
+
   /// Refuses what no resolver could make sense of, so that a slip of the pen is not looked up in the DNS first.
   private static func check(_ host: RawSpan, of value: RawSpan) throws(ValueMistake) {
     let wgMessage = "Name or service not known: `\(value.quotable)'"
@@ -58,8 +66,7 @@ public struct EndpointName: Hashable, Sendable, CustomStringConvertible {
       guard let address = IPAddress(text: host.extracting(0..<(percent ?? host.byteCount))) else {
         throw ValueMistake(expected: "an IPv6 address instead of “\(host.quotable)”", wgMessage: wgMessage)
       }
-      if let percent, percent == host.byteCount - 1 || host.byteCount - percent > Int(IFNAMSIZ) || !address.isLinkLocal
-      {
+      if let percent, !isInterface(host.extracting(percent + 1..<host.byteCount)) || !address.isLinkLocal {
         throw ValueMistake(
           expected: "an interface behind “%”, and a link-local address before it", wgMessage: wgMessage)
       }
