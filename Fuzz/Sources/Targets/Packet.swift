@@ -199,7 +199,7 @@ private final class PacketPlay {
       case .nobody?: .noPeerForDestination
       case _ where packet.count > Limits.longestPacket: .packetTooBig
       case .noEndpoint?: .noEndpoint
-      case .session?: nil
+      case .session?: isOwnData(packet, isIPv6: read!.isIPv6) ? .routingLoop : nil
       }
     outbound.pass()
     outbound.room.copyBytes(from: packet)
@@ -214,6 +214,19 @@ private final class PacketPlay {
     let padded = datagram.count - DataMessage.overhead
     claim(padded >= packet.count && padded < packet.count + 16, "\(packet.count) bytes are padded to \(padded)")
     open(datagram, packet, read)
+  }
+
+  /// Whether it is a datagram of this very session, or the first piece of one.
+  private func isOwnData(_ packet: [UInt8], isIPv6: Bool) -> Bool {
+    var start = isIPv6 ? 40 : Int(packet[0] & 15) * 4
+    var transport = isIPv6 ? packet[6] : packet[9]
+    if isIPv6, transport == 44, packet.count >= 48, packet[42] == 0, packet[43] < 8 {
+      (start, transport) = (48, packet[40])
+    }
+    if !isIPv6, packet[6] & 0x1F != 0 || packet[7] != 0 { return false }
+    let index = keypair.pointer.pointee.remoteIndex
+    let beginning = [4, 0, 0, 0] + (0..<4).map { UInt8(truncatingIfNeeded: index >> (8 * $0)) }
+    return transport == 17 && packet.count >= start + 24 && Array(packet[(start + 8)..<(start + 16)]) == beginning
   }
 
   /// A peer sends it, packet or not.
