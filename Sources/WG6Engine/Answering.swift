@@ -16,7 +16,7 @@ extension Engine {
       status.firewallMark = mark
       status.writeAnswer(to: &text)
     case .drops:
-      device.status().writeDropsAnswer(to: &text)
+      device.dropStatus().writeDropsAnswer(to: &text)
     case .invalid(let error):
       log.error("control request refused, \(error.message)")
       ControlAnswer.write(errno: error.errno, to: &text)

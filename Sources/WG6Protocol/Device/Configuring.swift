@@ -29,9 +29,9 @@ extension Device {
 
   /// How the device is. `listenPort` and `firewallMark` are the caller's to fill in.
   public func status() -> DeviceStatus {
-    var status = DeviceStatus(
+    DeviceStatus(
       privateKey: identity?.privateKey, publicKey: identity?.publicKey,
-      peers: peers.compactMap { $0 }.sorted { $0.order < $1.order }.map { peer in
+      peers: peersInOrder.map { peer in
         var status = PeerStatus(publicKey: peer.publicKey)
         status.presharedKey = peer.presharedKey
         status.endpoint = peer.reference.path.endpoint
@@ -39,12 +39,24 @@ extension Device {
         (status.transmittedBytes, status.receivedBytes) = peer.reference.byteCounts
         status.persistentKeepalive = peer.persistentKeepalive
         status.allowedIPs = peer.prefixes.list(of: peer.reference, in: allowedIPs)
+        return status
+      })
+  }
+
+  /// What was dropped, of the device and of each peer, and nothing else of its status.
+  public func dropStatus() -> DeviceStatus {
+    var status = DeviceStatus(
+      peers: peersInOrder.map { peer in
+        var status = PeerStatus(publicKey: peer.publicKey)
         status.drops = peer.reference.dropCounts
         return status
       })
     status.drops = plane.dropCounts
     return status
   }
+
+  /// As they were added.
+  private var peersInOrder: [Peer] { peers.compactMap { $0 }.sorted { $0.order < $1.order } }
 
   /// Says whether `apply` would refuse `update`. A peer with our own key would be us talking to ourselves.
   public func check(_ update: DeviceUpdate) throws(ConfigurationError) {
