@@ -177,11 +177,28 @@ import WG6Simulation
     }
     #expect(interface.hasHeader == (hasHeader == 1))
     #expect(interface.offloads == (linux_kernel_is_at_least(6, 2) == 1 ? expected : expected.subtracting(.uso)))
-    // Whoever attaches later finds no offloads left behind.
+    // As it was.
     #expect(linux_tun_has_header(interface.tun.descriptor.rawValue) == hasHeader)
   }
 
+  @Test func `finds no offloads left behind at an interface that others had`() throws {
+    let namespace = try NetworkNamespace()
+    do {
+      let before = try open(.all, in: namespace)
+      try #require(before.hasHeader)
+      try #require(ioctl(before.tun.descriptor.rawValue, Request.persist, 1) == 0)
+    }
+    let interface = try open([], in: namespace, up: false)
+    let host = try namespace.inside { try Correspondent(.gso) }
+    let run = Run(bytes: [UInt8](repeating: 1, count: 3000), size: 1000)
+    let path = PackedPath(Path(to: Endpoint(address: .v4(0x0A4E_0002), port: 9)))
+    #expect(host.send([run], along: path).count == 3)
+    for datagram in run.datagrams { #expect(interface.read()?.packet.dropFirst(28).elementsEqual(datagram) == true) }
+    try #require(ioctl(interface.tun.descriptor.rawValue, Request.persist, 0) == 0)
+  }
+
   private enum Request {
+    static let persist: UInt = 0x4004_54CB
     static let setInterface: UInt = 0x4004_54CA
     static let setHeaderLength: UInt = 0x4004_54D8
     static let tun: Int16 = 1
