@@ -79,7 +79,7 @@ import WG6Crypto
       plane.drop(.malformedSuperPacket, of: peer)
       return nil
     }
-    // Another tunnel's datagram: its sender would cut it into pieces, see `Device.limitPackets`.
+    // Another tunnel's datagram: its sender would cut it into pieces, see `Device.routesChanged`.
     let carried = unsafe packet.carriedReceiver(UnsafeRawBufferPointer(bytes))
     let longest = peer.longestPacket
     guard segments.length(of: 0) <= longest else {
