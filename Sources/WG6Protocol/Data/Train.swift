@@ -93,7 +93,7 @@ import WG6Crypto
     let packet = unsafe room
     unsafe (packet + length).initializeMemory(as: UInt8.self, repeating: 0, count: padded - length)
     unsafe (jobs + count).initialize(
-      to: CipherJob(text: packet, count: padded, key: keypair!.pointer.pointee.sendingKey))
+      to: CipherJob(text: packet, count: padded, counter: 0, key: keypair!.pointer.pointee.sendingKey))
     byteCount += padded + DataMessage.overhead
     count += 1
   }
