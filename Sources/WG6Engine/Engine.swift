@@ -57,6 +57,8 @@ public final class Engine {
     public var tunDescriptor: Int32?
     /// A listening control socket that someone else opened.
     public var controlDescriptor: Int32?
+    /// What may be offloaded, as far as this machine can.
+    public var offloads = Offloads.all
 
     public init(interface: String) {
       self.interface = interface

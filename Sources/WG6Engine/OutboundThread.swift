@@ -97,29 +97,30 @@ struct OutboundThread: ~Copyable {
 
   let wires: Wires
   // SAFETY: `Train.capacity` places, for as long as the thread runs.
-  private let vectors: UnsafeMutablePointer<iovec>
+  private let runs: UnsafeMutablePointer<DatagramRun>
 
   init(_ wires: Wires) {
     self.wires = wires
-    unsafe vectors = .allocate(capacity: Train.capacity)
-    unsafe vectors.initialize(repeating: iovec(), count: Train.capacity)
+    unsafe runs = .allocate(capacity: Train.capacity)
   }
 
-  func end() { unsafe vectors.deallocate() }
+  func end() { unsafe runs.deallocate() }
 
   /// Sends a train; returns how many bytes the network took.
   func send(_ train: borrowing Train) -> Int {
     for index in 0..<train.count {
       let datagram = unsafe train.datagram(index)
-      unsafe vectors[index] = iovec(
-        iov_base: UnsafeMutableRawPointer(mutating: datagram.baseAddress!), iov_len: datagram.count)
+      unsafe (runs + index).initialize(
+        to: DatagramRun(
+          base: UnsafeMutableRawPointer(mutating: datagram.baseAddress!), byteCount: datagram.count,
+          segmentSize: datagram.count))
     }
     let sent = unsafe wires.sockets.send(
-      UnsafeMutableBufferPointer(start: vectors, count: train.count), along: train.path,
-      patience: TrainSender.patience)
+      UnsafeMutableBufferPointer(start: runs, count: train.count), along: train.path, patience: TrainSender.patience)
     if sent.sourceIsGone { train.peer?.forgetSource(of: train.path) }
-    guard sent.count < train.count else { return train.byteCount }
-    wires.plane.drop(.networkRefusedMessage, of: train.peer, count: train.count - sent.count)
-    return (0..<sent.count).reduce(0) { unsafe $0 + train.datagram($1).count }
+    if sent.count < train.count {
+      wires.plane.drop(.networkRefusedMessage, of: train.peer, count: train.count - sent.count)
+    }
+    return sent.byteCount
   }
 }

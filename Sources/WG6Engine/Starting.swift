@@ -21,7 +21,14 @@ enum Starting {
       if let descriptor = sources.tunDescriptor { return try TUN(takingOver: descriptor) }
       return try TUN(named: sources.interface)
     } catch {
-      if sources.tunDescriptor != nil { throw StartError("WG_TUN_FD is no TUN descriptor: \(error)") }
+      if sources.tunDescriptor != nil {
+        if error == .protocolNotSupported {
+          throw StartError(
+            "WG_TUN_FD has something before its packets: expected IFF_TUN and IFF_NO_PI, and nothing or 10 bytes of virtio header"
+          )
+        }
+        throw StartError("WG_TUN_FD is no TUN descriptor: \(error)")
+      }
       throw StartError("cannot make interface \(sources.interface): \(error)\(advice(for: error))")
     }
   }

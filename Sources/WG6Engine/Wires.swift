@@ -72,9 +72,9 @@ final class Wires: Sendable {
   /// Sends one message.
   func send(_ message: ControlMessage, along path: PackedPath) -> UDPSockets.Sent {
     unsafe message.withUnsafeBytes { bytes in
-      var vector = unsafe iovec(
-        iov_base: UnsafeMutableRawPointer(mutating: bytes.baseAddress!), iov_len: bytes.count)
-      return unsafe withUnsafeMutablePointer(to: &vector) {
+      var run = unsafe DatagramRun(
+        base: UnsafeMutableRawPointer(mutating: bytes.baseAddress!), byteCount: bytes.count, segmentSize: bytes.count)
+      return unsafe withUnsafeMutablePointer(to: &run) {
         unsafe sockets.send(UnsafeMutableBufferPointer(start: $0, count: 1), along: path)
       }
     }
