@@ -85,7 +85,7 @@ import WG6Crypto
   }
 
   /// Takes datagrams that came from `path` back to back, `segmentSize` bytes each but for the last, to be opened where
-  /// they are by `deliver`: as many as there is room for.
+  /// they are by `deliver`: as many as there is room for, and none where only a part of them has room behind others.
   ///
   /// - Parameter control: called with each handshake message or cookie reply, which are the control path's.
   /// - Returns: how many bytes it took. Where others are left, call `deliver`, and this again.
@@ -93,6 +93,9 @@ import WG6Crypto
     _ datagrams: UnsafeMutableRawBufferPointer, segmentSize: Int, from path: PackedPath, now: Nanoseconds,
     control: (UnsafeRawBufferPointer) -> Void
   ) -> Int {
+    if count > 0, segmentSize > 0, count + (datagrams.count + segmentSize - 1) / segmentSize > Inbound.capacity {
+      return 0
+    }
     var offset = 0
     repeat {
       guard count < Inbound.capacity else { return offset }
