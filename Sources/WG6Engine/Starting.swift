@@ -1,5 +1,6 @@
 import Glibc
 import SystemPackage
+import WG6Crypto
 import WG6Linux
 
 /// What stood in the way of a start, told to whoever asked for it.
@@ -16,10 +17,15 @@ enum Starting {
   /// What an interface carries before anyone says otherwise: 1500 less the overhead of an IPv6 path.
   static let defaultMTU = 1420
 
+  static func checkCipher(_ wanted: TrainCipher.Kind?) throws(StartError) {
+    guard wanted == .vector, let problem = TrainCipher.vectorProblem else { return }
+    throw StartError("cannot use the vector cipher: \(problem). Without WG6_CIPHER the best that works is chosen")
+  }
+
   static func openTUN(_ sources: Engine.Sources) throws(StartError) -> TUN {
     do {
-      if let descriptor = sources.tunDescriptor { return try TUN(takingOver: descriptor) }
-      return try TUN(named: sources.interface)
+      if let descriptor = sources.tunDescriptor { return try TUN(takingOver: descriptor, offloads: sources.offloads) }
+      return try TUN(named: sources.interface, offloads: sources.offloads)
     } catch {
       if sources.tunDescriptor != nil {
         if error == .protocolNotSupported {

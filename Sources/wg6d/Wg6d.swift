@@ -43,6 +43,7 @@ struct Wg6d {
     sources.tunDescriptor = Environment.descriptor("WG_TUN_FD")
     sources.controlDescriptor = Environment.descriptor("WG_UAPI_FD")
     sources.offloads = Offloads.all.without(arguments.disabledOffloads)
+    sources.cipher = arguments.cipher
     let log = Logger(label: "wg6d", factory: Environment.logHandler)
     do throws(StartError) {
       let engine = try Engine(sources, log: log)
@@ -68,6 +69,8 @@ struct Arguments {
   var interface: String
   var staysInForeground: Bool
   var disabledOffloads: Offloads
+  /// nil for the best.
+  var cipher: TrainCipher.Kind?
 
   enum Outcome {
     case run(Arguments)
@@ -94,6 +97,8 @@ struct Arguments {
                              errors and what is missing on this machine
       WG_PROCESS_FOREGROUND  1 is the same as -f
       WG6_NO_OFFLOAD         all or a LIST: the same as --no-offload
+      WG6_CIPHER             sodium: what does the work on every machine; vector: ipsec-mb,
+                             or fail; without it, the faster one that works here
       WG_TUN_FD, WG_UAPI_FD  descriptors to use in place of a new interface and socket
     """
 
@@ -105,6 +110,13 @@ struct Arguments {
       if let list = Environment.value("WG6_NO_OFFLOAD"), !list.isEmpty { disabled = try Offloads(named: list) }
     } catch {
       return .misuse("WG6_NO_OFFLOAD: \(error)")
+    }
+    var cipher: TrainCipher.Kind?
+    switch Environment.value("WG6_CIPHER") ?? "" {
+    case "": break
+    case "sodium": cipher = .sodium
+    case "vector": cipher = .vector
+    case let other: return .misuse("WG6_CIPHER is “\(other)”: expected sodium or vector")
     }
     for word in words {
       switch word {
@@ -128,7 +140,9 @@ struct Arguments {
     guard ControlSocket.isInterfaceName(interface) else {
       return .misuse("“\(interface)” is no interface name: expected 1 to 15 letters, digits and _ = + . -")
     }
-    return .run(Arguments(interface: interface, staysInForeground: foreground, disabledOffloads: disabled))
+    return .run(
+      Arguments(
+        interface: interface, staysInForeground: foreground, disabledOffloads: disabled, cipher: cipher))
   }
 
   private static let noOffload = "--no-offload="
