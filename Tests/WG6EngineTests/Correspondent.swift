@@ -71,6 +71,21 @@ struct Run {
   let bytes: [UInt8]
   let size: Int
 
+  init(bytes: [UInt8], size: Int) {
+    self.bytes = bytes
+    self.size = size
+  }
+
+  init(_ byteCount: Int, by size: Int, _ random: inout some RandomNumberGenerator) {
+    bytes = Array(unsafeUninitializedCapacity: byteCount + 8) { buffer, count in
+      for offset in stride(from: 0, to: byteCount, by: 8) {
+        UnsafeMutableRawBufferPointer(buffer).storeBytes(of: random.next(), toByteOffset: offset, as: UInt64.self)
+      }
+      count = byteCount
+    }
+    self.size = size
+  }
+
   var datagrams: [[UInt8]] {
     stride(from: 0, to: bytes.count, by: size).map { Array(bytes[$0..<min($0 + size, bytes.count)]) }
   }

@@ -94,8 +94,7 @@ import WG6Simulation
     let interface = try open(wanted, in: namespace)
     let host = try namespace.inside { try Correspondent(.gso) }
     let size = [1392, 1000, 100, 7][Int(seed)]
-    let run = Run(
-      bytes: (0..<size * 40 + 3).map { _ in UInt8.random(in: 0...255, using: &random) }, size: size)
+    let run = Run(size * 40 + 3, by: size, &random)
     let path = PackedPath(Path(to: Endpoint(address: .v4(0x0A4E_0002), port: 9)))
     #expect(host.send([run], along: path).count == 41)
 
