@@ -21,6 +21,7 @@ public final class Engine {
   private let watch: SocketWatch?
   private let timer: WakeTimer
   private let poller: Poller
+  private let threadCount: Int
   var log: Logger
 
   /// The port that was asked for, or found; 0 for any.
@@ -59,6 +60,10 @@ public final class Engine {
     public var controlDescriptor: Int32?
     /// What may be offloaded, as far as this machine can.
     public var offloads = Offloads.all
+    /// Threads that carry data, of which one reads from the device and one from the network: 2 at least.
+    public var threads = 2
+    /// As many as anyone has processors to spare for one tunnel.
+    public static let mostThreads = 64
     /// What data is sealed and opened with; nil for the best that this machine has.
     public var cipher: TrainCipher.Kind?
 
@@ -74,6 +79,7 @@ public final class Engine {
     let name = try Starting.name(of: tun)
     if sources.tunDescriptor == nil { try Starting.setDefaultMTU(of: name) }
     self.log = log
+    threadCount = sources.threads
     self.log[metadataKey: "interface"] = "\(name)"
     device = Device(using: SystemRandomNumberGenerator())
     server = try Starting.openServer(sources, for: name)
@@ -98,27 +104,10 @@ public final class Engine {
 
   /// Runs the device until a signal, the interface's deletion or the control socket's removal ends it.
   public func run() throws(StartError) -> Ending {
-    let wires = wires
-    var threads: [RunningThread] = []
-    defer {
-      wires.isEnding.store(true, ordering: .releasing)
-      wires.outbound.ring()
-      wires.inbound.ring()
-      for thread in threads { thread.join() }
-    }
+    let threads = DataThreads(wires, count: threadCount)
+    defer { threads.end() }
     do {
-      threads.append(
-        RunningThread(
-          try Thread(named: "wg6-outbound") {
-            var thread = OutboundThread(wires)
-            thread.run()
-          }))
-      threads.append(
-        RunningThread(
-          try Thread(named: "wg6-inbound") {
-            var thread = InboundThread(wires)
-            thread.run()
-          }))
+      try threads.start()
     } catch {
       throw StartError("cannot start a thread: \(error)")
     }
@@ -290,15 +279,4 @@ private final class SocketWatch {
   init(_ path: String) throws(Errno) {
     file = try RemovalWatch(of: path)
   }
-}
-
-/// A thread that can stand in an array.
-private final class RunningThread {
-  private var thread: Thread?
-
-  init(_ thread: consuming Thread) {
-    self.thread = consume thread
-  }
-
-  func join() { thread.take()?.join() }
 }

@@ -44,6 +44,7 @@ struct Wg6d {
     sources.controlDescriptor = Environment.descriptor("WG_UAPI_FD")
     sources.offloads = Offloads.all.without(arguments.disabledOffloads)
     sources.cipher = arguments.cipher
+    sources.threads = arguments.threads
     let log = Logger(label: "wg6d", factory: Environment.logHandler)
     do throws(StartError) {
       let engine = try Engine(sources, log: log)
@@ -71,6 +72,7 @@ struct Arguments {
   var disabledOffloads: Offloads
   /// nil for the best.
   var cipher: TrainCipher.Kind?
+  var threads = 2
 
   enum Outcome {
     case run(Arguments)
@@ -79,7 +81,7 @@ struct Arguments {
   }
 
   static let usage = """
-    usage: wg6d [-f | --foreground] [--no-offload[=LIST]] INTERFACE
+    usage: wg6d [-f | --foreground] [--no-offload[=LIST]] [--threads=N] INTERFACE
 
     Makes INTERFACE, a WireGuard tunnel without any configuration, and listens on
     \(ControlSocket.directory)/INTERFACE.sock for it (`wg set`, `wg6 set`). Goes to the
@@ -92,6 +94,9 @@ struct Arguments {
     \(Offloads.kinds.map { "  \($0.name)  \($0.meaning)" }.joined(separator: "\n"))
     What this machine lacks is not used anyway.
 
+    --threads=N has N threads carry data, 2 to 64. Two are enough but for a machine with
+    processors to spare; from the third on they take work off the first two.
+
     Environment:
       LOG_LEVEL              silent, error, or verbose (debug is the same); without it,
                              errors and what is missing on this machine
@@ -99,6 +104,7 @@ struct Arguments {
       WG6_NO_OFFLOAD         all or a LIST: the same as --no-offload
       WG6_CIPHER             sodium: what does the work on every machine; vector: ipsec-mb,
                              or fail; without it, the faster one that works here
+      WG6_THREADS            a number: the same as --threads
       WG_TUN_FD, WG_UAPI_FD  descriptors to use in place of a new interface and socket
     """
 
@@ -111,6 +117,7 @@ struct Arguments {
     } catch {
       return .misuse("WG6_NO_OFFLOAD: \(error)")
     }
+    var threads = Environment.value("WG6_THREADS") ?? ""
     var cipher: TrainCipher.Kind?
     switch Environment.value("WG6_CIPHER") ?? "" {
     case "": break
@@ -128,6 +135,7 @@ struct Arguments {
         } catch {
           return .misuse("--no-offload: \(error)")
         }
+      case _ where word.hasPrefix(threadsOption): threads = String(word.dropFirst(threadsOption.count))
       case "-h", "--help": return .print(usage)
       case "--version": return .print("wg6d \(Wg6d.version)")
       case _ where word.hasPrefix("-"): return .misuse("unknown option \(word)\n\(usage)")
@@ -140,16 +148,23 @@ struct Arguments {
     guard ControlSocket.isInterfaceName(interface) else {
       return .misuse("“\(interface)” is no interface name: expected 1 to 15 letters, digits and _ = + . -")
     }
+    let most = Engine.Sources.mostThreads
+    guard let threads = threads.isEmpty ? 2 : Int(threads), (2...most).contains(threads) else {
+      return .misuse("“\(threads)” is no number of threads: expected 2 to \(most)")
+    }
     return .run(
       Arguments(
-        interface: interface, staysInForeground: foreground, disabledOffloads: disabled, cipher: cipher))
+        interface: interface, staysInForeground: foreground, disabledOffloads: disabled, cipher: cipher,
+        threads: threads))
   }
 
   private static let noOffload = "--no-offload="
+  private static let threadsOption = "--threads="
 
   /// The command line for the same in the foreground, which the environment asks for.
   var forChild: [String] {
-    disabledOffloads.isEmpty ? [interface] : ["\(Arguments.noOffload)\(disabledOffloads)", interface]
+    let options = disabledOffloads.isEmpty ? [] : ["\(Arguments.noOffload)\(disabledOffloads)"]
+    return options + ["\(Arguments.threadsOption)\(threads)", interface]
   }
 }
 

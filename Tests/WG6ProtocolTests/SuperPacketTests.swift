@@ -14,8 +14,11 @@ private final class OffloadedPair {
   /// What bob's device was given, virtio header first.
   var written: [[UInt8]] = []
   /// What bob's device takes.
-  var takes: ([UInt8]) -> Inbound.Written = { _ in .taken }
+  var takes: ([UInt8]) -> Delivery.Written = { _ in .taken }
   private let path: PackedPath
+  private var arrivals: Arrivals
+  private var delivery: Delivery
+  private let cipher = TrainCipher(.sodium)
 
   init(seed: UInt64, hasSession: Bool = true) {
     bench = Bench(seed: seed)
@@ -31,7 +34,8 @@ private final class OffloadedPair {
       bob.received = []
     }
     alice.outbound = Outbound(plane: alice.device.plane, reader: 0, hasVirtioHeader: true)
-    bob.inbound = Inbound(plane: bob.device.plane, reader: 1, rules: MergeRules())
+    arrivals = Arrivals(plane: bob.device.plane)
+    delivery = Delivery(plane: bob.device.plane, rules: MergeRules())
   }
 
   static func packet(_ random: inout SeededRandom, payload: Int) -> CraftedPacket {
@@ -76,14 +80,16 @@ private final class OffloadedPair {
         var offset = 0
         while offset < bytes.count {
           let rest = UnsafeMutableRawBufferPointer(rebasing: bytes[offset...])
-          offset += bob.inbound.take(
+          offset += arrivals.take(
             rest, segmentSize: run.segmentSize, from: path, now: bench.now.monotonic, control: { _ in })
-          bob.inbound.deliver(now: bench.now.monotonic) { pieces in
+          arrivals.open(with: cipher)
+          delivery.deliver(arrivals, now: bench.now.monotonic) { pieces in
             let group = pieces.flatMap { Array(UnsafeRawBufferPointer(start: $0.base, count: $0.count)) }
             let result = takes(group)
             if result == .taken { written.append(group) }
             return result
           }
+          arrivals.removeAll()
         }
       }
     }
@@ -217,7 +223,7 @@ private final class OffloadedPair {
     }
     #expect(count == 5)
     _ = keypair.pointer.pointee.takeCounter()
-    #expect(train.seal(with: TrainCipher(.sodium)) == 1)
+    #expect(train.number() == 1)
     #expect(train.count == 4)
     #expect(train.byteCount == 4 * (112 + 32))
     #expect(!keypair.canSend(at: 0))

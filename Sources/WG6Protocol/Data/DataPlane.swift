@@ -18,6 +18,14 @@ public final class DataPlane: Sendable {
     indices = IndexTable(using: &random)
   }
 
+  /// Call in a data thread after waking up and between batches: from here on, what was looked up before is forgotten.
+  ///
+  /// - Parameter reader: the thread's number, below `Quiescence.readerCapacity`, no other thread's.
+  public func pass(reader: Int) { quiescence.pass(reader) }
+
+  /// Call before sleeping.
+  public func leave(reader: Int) { quiescence.leave(reader) }
+
   /// The interface's MTU in bytes: data is padded, but never past it.
   public var mtu: Int {
     get { interfaceMTU.load(ordering: .relaxed) }

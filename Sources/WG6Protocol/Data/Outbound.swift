@@ -11,6 +11,7 @@ import WG6Crypto
   private let plane: DataPlane
   private let reader: Int
   private let cipher: TrainCipher
+  private let leavesSealing: Bool
   private let headerLength: Int
   // SAFETY: `headerLength + longestRead` bytes.
   private let input: UnsafeMutableRawPointer
@@ -26,13 +27,17 @@ import WG6Crypto
   /// - Parameters:
   ///   - reader: this thread's number, below `Quiescence.readerCapacity`, no other thread's.
   ///   - cipher: what data is sealed with.
+  ///   - leavesSealing: whether `send` is given trains that are still to be sealed, and may keep them, leaving empty ones in
+  ///     their place.
   ///   - hasVirtioHeader: whether a `VirtioHeader` stands before each packet, which says how it is to be finished.
   public init(
-    plane: DataPlane, reader: Int, cipher: consuming TrainCipher = TrainCipher(.sodium), hasVirtioHeader: Bool = false
+    plane: DataPlane, reader: Int, cipher: consuming TrainCipher = TrainCipher(.sodium), leavesSealing: Bool = false,
+    hasVirtioHeader: Bool = false
   ) {
     self.plane = plane
     self.reader = reader
     self.cipher = cipher
+    self.leavesSealing = leavesSealing
     headerLength = hasVirtioHeader ? VirtioHeader.length : 0
     unsafe input = .allocate(byteCount: VirtioHeader.length + Outbound.longestRead, alignment: 64)
   }
@@ -63,7 +68,7 @@ import WG6Crypto
   /// - Parameter send: called with a train that is full, or for another peer; returns how many bytes the network took.
   /// - Returns: a packet to be written to the device, where the one taken can't be sent and its sender shall be told;
   ///   valid until the next call.
-  public mutating func push(length: Int, now: Nanoseconds, send: (borrowing Train) -> Int) -> UnsafeRawBufferPointer? {
+  public mutating func push(length: Int, now: Nanoseconds, send: (inout Train) -> Int) -> UnsafeRawBufferPointer? {
     precondition(length <= headerLength + Outbound.longestRead)
     let bytes = unsafe UnsafeMutableRawBufferPointer(
       start: input + headerLength, count: max(0, length - headerLength))
@@ -119,21 +124,24 @@ import WG6Crypto
   }
 
   /// Seals and sends what is in the train.
-  public mutating func flush(now: Nanoseconds, send: (borrowing Train) -> Int) {
+  public mutating func flush(now: Nanoseconds, send: (inout Train) -> Int) {
     guard train.count > 0, let peer = train.peer, let keypair = train.keypair else { return }
     // Noted before it is sent: the answer may be here before the call returns.
     peer.authenticatedSent(at: now)
     if unsafe peer.pointer.pointee.unanswered.begin(at: now) { post(.unanswered, peer) }
-    let unsealed = train.seal(with: cipher)
-    if unsealed > 0 { plane.drop(.expiredKey, of: peer, count: unsealed) }
-    if train.count > 0 { peer.sent(send(train)) }
+    let excess = train.number()
+    if excess > 0 { plane.drop(.expiredKey, of: peer, count: excess) }
+    if train.count > 0 {
+      if !leavesSealing { train.seal(with: cipher) }
+      peer.sent(send(&train))
+    }
     if unsafe keypair.pointer.pointee.isDueWhenSending(at: now) { wantHandshake(peer) }
     train.removeAll()
   }
 
   /// Sends packets that waited for a key that is there now, and drops those whose peer was given up. Call when woken by
   /// the control path.
-  public mutating func flushStaged(now: Nanoseconds, send: (borrowing Train) -> Int) {
+  public mutating func flushStaged(now: Nanoseconds, send: (inout Train) -> Int) {
     guard !waiting.isEmpty else { return }
     flush(now: now, send: send)
     var index = 0
@@ -182,7 +190,7 @@ import WG6Crypto
 
   private mutating func sendStaged(
     _ peer: PeerReference, _ keypair: KeypairReference, _ path: PackedPath, now: Nanoseconds,
-    send: (borrowing Train) -> Int
+    send: (inout Train) -> Int
   ) {
     while unsafe peer.staged.pointee.count > 0 {
       let length = unsafe peer.staged.pointee.firstLength

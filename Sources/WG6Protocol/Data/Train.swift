@@ -2,7 +2,8 @@ import WG6Crypto
 
 /// Datagrams of one peer, sealed back to back in one buffer: the unit of sealing and of sending.
 ///
-/// Packets are put where they will be sealed; the whole train is then given its counters, and sealed in one call.
+/// Packets are put where they will be sealed; the whole train is then given its counters, and sealed in one call. Where
+/// it is under way, keys and peer are looked at: it is sent before the thread that filled it passes a quiescent point.
 @safe public struct Train: ~Copyable {
   /// Datagrams at most; as many as the kernel takes in one UDP_SEGMENT send.
   public static let capacity = 64
@@ -26,7 +27,8 @@ import WG6Crypto
   /// Where it goes.
   public private(set) var path = PackedPath()
 
-  init() {
+  /// An empty one.
+  public init() {
     unsafe buffer = .allocate(
       byteCount: Train.byteCapacity + DataMessage.overhead + Limits.paddingMultiple, alignment: 64)
     unsafe jobs = .allocate(capacity: Train.capacity)
@@ -98,10 +100,10 @@ import WG6Crypto
     count += 1
   }
 
-  /// Gives each datagram its header and seals it.
+  /// Gives each datagram its counter and its header.
   ///
   /// - Returns: how many were taken off the end, for want of a counter: someone else had taken some meanwhile.
-  mutating func seal(with cipher: borrowing TrainCipher) -> Int {
+  mutating func number() -> Int {
     let keypair = unsafe keypair!.pointer
     let (first, available) = unsafe keypair.pointee.takeCounters(count)
     let excess = count - available
@@ -114,11 +116,16 @@ import WG6Crypto
       unsafe jobs[index].counter = counter
       unsafe Train.writeHeader(before: jobs[index].text, counter: counter, keypair)
     }
-    unsafe cipher.seal(UnsafeMutableBufferPointer(start: jobs, count: count))
     return excess
   }
 
-  mutating func removeAll() {
+  /// Seals each datagram; once, before it is sent.
+  public mutating func seal(with cipher: borrowing TrainCipher) {
+    unsafe cipher.seal(UnsafeMutableBufferPointer(start: jobs, count: count))
+  }
+
+  /// Makes it an empty one again.
+  public mutating func removeAll() {
     count = 0
     byteCount = 0
     peer = nil

@@ -108,7 +108,7 @@
   /// Happens once or twice on a kernel that takes less than it said, and may allocate.
   ///
   /// - Returns: how many were not taken.
-  mutating func splitRefused(_ index: Int, write: (UnsafeBufferPointer<Piece>) -> Inbound.Written) -> Int {
+  mutating func splitRefused(_ index: Int, write: (UnsafeBufferPointer<Piece>) -> Delivery.Written) -> Int {
     let count = packetCount(of: index)
     let parts = unsafe pieces(of: index)
     guard count > 1 else { return 1 }

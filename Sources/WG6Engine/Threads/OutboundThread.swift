@@ -6,26 +6,22 @@ import WG6Crypto
 import WG6Linux
 import WG6Protocol
 
-/// The thread that carries packets from the device to the network: reads until nothing is left, seals as it reads, and
-/// sends what it has before it sleeps. Never waits for a train to fill.
+/// The thread that carries packets from the device to the network: reads until nothing is left, fills trains as it reads,
+/// and has what it has sent before it sleeps. Never waits for a train to fill.
 struct OutboundThread: ~Copyable {
   private let wires: Wires
   private var path: Outbound
-  private let sender: TrainSender
+  private let line: OrderedLine<Train>
 
-  init(_ wires: Wires) {
+  init(_ wires: Wires, _ line: OrderedLine<Train>) {
     self.wires = wires
+    self.line = line
     path = Outbound(
-      plane: wires.plane, reader: 0, cipher: TrainCipher(wires.cipher), hasVirtioHeader: wires.tun.hasVirtioHeader)
-    sender = TrainSender(wires)
-  }
-
-  deinit {
-    sender.end()
+      plane: wires.plane, reader: 0, leavesSealing: true, hasVirtioHeader: wires.tun.hasVirtioHeader)
   }
 
   /// Runs until the engine ends or the interface is deleted.
-  mutating func run() {
+  @inline(never) mutating func run() {
     while !wires.isEnding.load(ordering: .acquiring) {
       var isRung = false, isReadable = false
       do {
@@ -37,41 +33,54 @@ struct OutboundThread: ~Copyable {
         break
       }
       path.pass()
-      if isRung {
-        wires.outbound.hush()
-        let now = Clock.monotonic, sender = sender
-        path.flushStaged(now: now) { sender.send($0) }
-      }
-      if isReadable, !drain() { break }
+      if isRung { flushStaged() }
+      let goesOn = !isReadable || drain()
+      line.drain()
       wakeControl()
       path.leave()
+      if !goesOn { break }
     }
     path.leave()
   }
 
+  private mutating func flushStaged() {
+    wires.outbound.hush()
+    let line = line
+    path.flushStaged(now: Clock.monotonic) { train in
+      line.submit(&train)
+      return 0
+    }
+  }
+
   /// Reads and sends until the device has nothing more; false where it is gone.
-  private mutating func drain() -> Bool {
-    let sender = sender
+  @inline(never) private mutating func drain() -> Bool {
+    let line = line
+    func send(_ train: inout Train) -> Int {
+      line.submit(&train)
+      // Counted by whoever sends it.
+      return 0
+    }
     // Bounded, so that the control path can have what it retired at least this often.
     for _ in 0..<16 {
       let now = Clock.monotonic
       for _ in 0..<Train.capacity {
         let length = unsafe wires.tun.read(into: path.room)
         if length > 0 {
-          if let answer = unsafe path.push(length: length, now: now, send: { sender.send($0) }) {
+          if let answer = unsafe path.push(length: length, now: now, send: send) {
             // An interface that went down meanwhile takes nothing, and nobody waits for it.
             _ = unsafe wires.tun.write(answer)
           }
           continue
         }
-        path.flush(now: now) { sender.send($0) }
+        path.flush(now: now, send: send)
         switch -length {
         case Int(EAGAIN), Int(EINTR): return true
         default: return !deviceIsGone()
         }
       }
-      path.flush(now: now) { sender.send($0) }
+      path.flush(now: now, send: send)
       wakeControl()
+      line.drain()
       path.pass()
     }
     return true
@@ -92,13 +101,25 @@ struct OutboundThread: ~Copyable {
   }
 }
 
-/// What puts trains on the network. One thread's own.
-@safe private struct TrainSender {
+extension Train: LinePiece {
+  /// What is sealed in less time than it takes to wake another thread.
+  var isSmall: Bool { byteCount < 8192 }
+
+  mutating func work(with cipher: borrowing TrainCipher) { seal(with: cipher) }
+
+  mutating func finish(by sender: TrainSender) {
+    sender.send(self)
+    removeAll()
+  }
+}
+
+/// What puts trains on the network. Used by one thread at a time, until it is ended.
+@safe struct TrainSender {
   /// Milliseconds that a full socket buffer is waited for: the device's own queue holds senders back meanwhile.
   private static let patience: Int32 = 100
 
-  let wires: Wires
-  // SAFETY: `Train.capacity` places of plain data, for as long as the thread runs.
+  private let wires: Wires
+  // SAFETY: `Train.capacity` places of plain data.
   private let runs: UnsafeMutablePointer<DatagramRun>
 
   init(_ wires: Wires) {
@@ -108,16 +129,14 @@ struct OutboundThread: ~Copyable {
 
   func end() { unsafe runs.deallocate() }
 
-  /// Sends a train; returns how many bytes the network took.
-  func send(_ train: borrowing Train) -> Int {
+  func send(_ train: borrowing Train) {
     var index = 0, count = 0
     while index < train.count {
       let run = train.run(from: index)
       unsafe (runs + count).initialize(
-        to:
-          DatagramRun(
-            base: UnsafeMutableRawPointer(mutating: run.bytes.baseAddress!), byteCount: run.bytes.count,
-            segmentSize: run.segmentSize))
+        to: DatagramRun(
+          base: UnsafeMutableRawPointer(mutating: run.bytes.baseAddress!), byteCount: run.bytes.count,
+          segmentSize: run.segmentSize))
       index += run.count
       count += 1
     }
@@ -128,6 +147,6 @@ struct OutboundThread: ~Copyable {
     if sent.count < train.count {
       wires.plane.drop(.networkRefusedMessage, of: train.peer, count: train.count - sent.count)
     }
-    return sent.byteCount
+    train.peer?.sent(sent.byteCount)
   }
 }
