@@ -25,8 +25,8 @@ import CVectorCrypto
 /// ChaCha20-Poly1305 for the data path: a train of messages a call, each in place, without associated data.
 ///
 /// One thread's own. Nothing is allocated but by `init`.
-@safe package struct TrainCipher: ~Copyable {
-  package enum Kind: CaseIterable, Sendable {
+@safe public struct TrainCipher: ~Copyable {
+  public enum Kind: CaseIterable, Sendable {
     /// Intel's ipsec-mb, the wide registers of x86-64: four times as fast.
     case vector
     /// libsodium, which runs everywhere.
@@ -36,15 +36,15 @@ import CVectorCrypto
   /// `nil` where the vector cipher can be used, or else why it can't, in one line for people.
   ///
   /// The first use loads the library and has it tried against libsodium on this very CPU, which takes a few milliseconds.
-  package static let vectorProblem: String? = unsafe CipherTrial.problem(ofLibrary: nil)
+  public static let vectorProblem: String? = unsafe CipherTrial.problem(ofLibrary: nil)
 
   /// SAFETY: made by `vector_cipher_make` and freed once, by `deinit`; `nil` where libsodium does the work.
   private let vector: OpaquePointer?
 
-  package var kind: Kind { unsafe vector == nil ? .sodium : .vector }
+  public var kind: Kind { unsafe vector == nil ? .sodium : .vector }
 
   /// - Parameter kind: `nil` for the best that this machine has. Precondition for `.vector`: no `vectorProblem`.
-  package init(_ kind: Kind? = nil) {
+  public init(_ kind: Kind? = nil) {
     precondition(kind != .vector || Self.vectorProblem == nil)
     let isVector = kind != .sodium && Self.vectorProblem == nil
     unsafe vector = isVector ? vector_cipher_make() : nil
