@@ -3,6 +3,7 @@
 
 #include <dlfcn.h>
 #include <stdio.h>
+#include <string.h>
 
 #ifdef HAS_VECTOR_LIBRARY
 
@@ -30,6 +31,8 @@ const char *vector_load(const char *name) {
   if (!name) name = LIBRARY;
   void *handle = dlopen(name, RTLD_NOW | RTLD_LOCAL);
   if (!handle) {
+    const char *reason = dlerror();
+    if (reason && !strstr(reason, "No such file")) return reason;
     snprintf(problem, sizeof problem, "%s is not installed", name);
     return problem;
   }

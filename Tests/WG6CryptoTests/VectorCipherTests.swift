@@ -67,6 +67,9 @@ struct `The vector cipher` {
     let folder = FileManager.default.temporaryDirectory.appending(path: "wg6-\(UUID())")
     try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
     defer { try? FileManager.default.removeItem(at: folder) }
+    let text = folder.appending(path: "text.so").path
+    try "This is no library.".write(toFile: text, atomically: true, encoding: .utf8)
+    #expect(CipherTrial.problem(ofLibrary: text)?.contains("file too short") == true)
     // Nothing but a version: what it should hold otherwise must not be looked for.
     let newer = try library("unsigned imb_get_version(void) { return 0x17F00; }", in: folder, named: "newer.so")
     let refusal = try #require(CipherTrial.problem(ofLibrary: newer))
