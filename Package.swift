@@ -90,7 +90,10 @@ let package = Package(
       swiftSettings: testing),
     .testTarget(
       name: "WG6EngineTests",
-      dependencies: ["WG6Engine", "WG6Protocol", "WG6Linux", "WG6Crypto", "CLinux", logging], swiftSettings: testing),
+      dependencies: [
+        "WG6Engine", "WG6Protocol", "WG6Linux", "WG6Crypto", "WG6Simulation", "CLinux", "CHarness", logging, system,
+      ],
+      swiftSettings: testing),
     .testTarget(name: "CommandLineTests", dependencies: ["wg6", "wg6d", "BrokenFiles"], swiftSettings: testing),
     .testTarget(name: "ScenarioTests", dependencies: ["WG6Harness"], swiftSettings: testing),
   ]

@@ -36,7 +36,8 @@ int linux_tun_has_header(int descriptor) {
   int length;
   memset(&request, 0, sizeof request);
   if (ioctl(descriptor, TUNGETIFF, &request) != 0) return -errno;
-  if (!(request.ifr_flags & IFF_TUN) || !(request.ifr_flags & IFF_NO_PI)) return -EPROTONOSUPPORT;
+  // Whether there is packet information can't be asked: IFF_NO_PI is told as set where there is no filter (IFF_NOFILTER).
+  if (!(request.ifr_flags & IFF_TUN)) return -EPROTONOSUPPORT;
   if (!(request.ifr_flags & IFF_VNET_HDR)) return 0;
   if (ioctl(descriptor, TUNGETVNETHDRSZ, &length) != 0) return -errno;
   return length == HEADER_LENGTH ? 1 : -EPROTONOSUPPORT;

@@ -11,7 +11,8 @@ import WG6Protocol
   /// Datagrams that one run may have (UDP_MAX_SEGMENTS of kernels before 6.10).
   public static let longestCount = 64
 
-  /// Bytes that one run may have: what a UDP packet can carry.
+  /// Bytes that one run may have: what a UDP packet can carry. The kernel itself cuts a run that is longer than 65,535 bytes
+  /// with all headers, the link's too, before it comes to the network card: some 40 bytes less are better.
   public static func longest(isIPv6: Bool) -> Int { isIPv6 ? 65527 : 65507 }
 
   /// - Parameters:

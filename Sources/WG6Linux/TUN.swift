@@ -37,7 +37,8 @@ public struct TUN: ~Copyable, Sendable {
 
   /// Takes over a descriptor that someone else opened, and leaves it with the virtio header or without it as it is.
   ///
-  /// Throws `protocolNotSupported` where something else stands before its packets.
+  /// Throws `protocolNotSupported` where something else stands before its packets; packet information (no IFF_NO_PI) can't
+  /// be seen.
   public init(takingOver raw: Int32, offloads wanted: Offloads = []) throws(Errno) {
     descriptor = OwnedDescriptor(raw)
     let hasHeader = linux_tun_has_header(raw)

@@ -8,7 +8,7 @@
 int linux_tun_open(const char *name, int has_header);
 
 /// Whether a virtio header of 10 bytes stands before the packets of a TUN descriptor: 1 or 0, or -errno; -EPROTONOSUPPORT
-/// where anything else stands there.
+/// where it is a longer one, or an Ethernet header (TAP).
 int linux_tun_has_header(int descriptor);
 
 /// What a reader can be handed. The headers of Debian 12 lack the last two.
