@@ -76,7 +76,8 @@ let package = Package(
 
     .target(name: "TestVectors", dependencies: ["WG6Crypto"], path: "Tests/TestVectors", swiftSettings: testing),
     .testTarget(
-      name: "WG6CryptoTests", dependencies: ["WG6Crypto", "CSodium", "TestVectors"], swiftSettings: testing),
+      name: "WG6CryptoTests", dependencies: ["WG6Crypto", "CSodium", "CVectorCrypto", "TestVectors"],
+      swiftSettings: testing),
     .testTarget(
       name: "WG6ProtocolTests",
       dependencies: ["WG6Protocol", "WG6Crypto", "WG6Simulation", "TestVectors"], swiftSettings: testing),

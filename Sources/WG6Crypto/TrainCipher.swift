@@ -88,8 +88,8 @@ import CVectorCrypto
     unsafe UnsafeMutableRawPointer(jobs).assumingMemoryBound(to: vector_job.self)
   }
 
-  /// libsodium's ChaCha20 for AVX2 leaves the key on the stack; ipsec-mb leaves nothing there.
+  /// libsodium's ChaCha20 for AVX2 leaves the key on the stack, up to 2 KiB down; ipsec-mb leaves nothing there. About 60 ns.
   private static func wipeStack() {
-    sodium_stackzero(2048)
+    sodium_stackzero(4096)
   }
 }
