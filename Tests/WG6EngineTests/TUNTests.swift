@@ -46,7 +46,8 @@ import WG6Simulation
       var waiting = pollfd(fd: tun.descriptor.rawValue, events: Int16(POLLIN), revents: 0)
       return withUnsafeTemporaryAllocation(byteCount: TUN.longestRead, alignment: 16) { buffer in
         let length = hasHeader ? VirtioHeader.length : 0
-        for _ in 0..<100 where poll(&waiting, 1, 1000) > 0 {
+        for _ in 0..<100 {
+          guard poll(&waiting, 1, 1000) > 0 else { return nil }
           let count = tun.read(into: buffer)
           // The kernel greets IPv6 routers of its own accord.
           guard count > length + 28, buffer[length] >> 4 == 4, buffer[length + 9] == UInt8(IPPROTO_UDP) else {
