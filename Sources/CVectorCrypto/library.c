@@ -23,7 +23,6 @@ static struct {
   IMB_MGR *(*allocate)(uint64_t flags);
   void (*initialize)(IMB_MGR *manager, IMB_ARCH *architecture);
   void (*release)(IMB_MGR *manager);
-  void *handle;
 } library;
 
 const char *vector_load(const char *name) {
@@ -58,7 +57,6 @@ const char *vector_load(const char *name) {
   library.allocate = (IMB_MGR * (*)(uint64_t)) allocate;
   library.initialize = (void (*)(IMB_MGR *, IMB_ARCH *))initialize;
   library.release = (void (*)(IMB_MGR *))release;
-  library.handle = handle;
   return NULL;
 }
 
@@ -72,9 +70,6 @@ struct vector_cipher *vector_cipher_make(void) {
     library.release(manager);
     return NULL;
   }
-  // The library has just tried everything it can do, 3 MiB of code. An eighth of that is used from now on.
-  struct link_map *map;
-  if (dlinfo(library.handle, RTLD_DI_LINKMAP, &map) == 0) drop_pages(map);
   return (struct vector_cipher *)manager;
 }
 

@@ -7,10 +7,5 @@
 #include <intel-ipsec-mb.h>
 #if IMB_VERSION_NUM >= IMB_VERSION(1, 3, 0)
 #define HAS_VECTOR_LIBRARY 1
-
-struct link_map;
-
-/// Gives back the memory that a library's code takes. The kernel reads again from the file what is used again.
-void drop_pages(const struct link_map *library);
 #endif
 #endif

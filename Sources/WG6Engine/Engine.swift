@@ -111,6 +111,8 @@ public final class Engine {
     } catch {
       throw StartError("cannot start a thread: \(error)")
     }
+    // Most of the code that has run so far, ciphers' trials above all, won't run again.
+    linux_drop_code()
     interfaceChanged()
     var reason = ending
     while reason == nil {

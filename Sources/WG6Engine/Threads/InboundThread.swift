@@ -24,21 +24,22 @@ struct InboundThread: ~Copyable {
   /// Runs until the engine ends.
   @inline(never) mutating func run() {
     while !wires.isEnding.load(ordering: .acquiring) {
-      var isReadable = (v4: false, v6: false)
+      var isReadable = (v4: false, v6: false), hasFailed = (v4: false, v6: false)
       do {
-        let wires = wires
         try wires.inboundPoller.wait { token, events in
+          let isFailed = events & Poller.failed != 0
           switch token {
-          case Wires.Token.v4: isReadable.v4 = true
-          case Wires.Token.v6: isReadable.v6 = true
-          default: return
+          case Wires.Token.v4: (isReadable.v4, hasFailed.v4) = (true, isFailed)
+          case Wires.Token.v6: (isReadable.v6, hasFailed.v6) = (true, isFailed)
+          default: break
           }
-          if events & Poller.failed != 0 { InboundThread.passOnRefusals(isIPv6: token == Wires.Token.v6, wires) }
         }
       } catch {
         wires.fail("inbound", error)
         break
       }
+      if hasFailed.v4 { passOnRefusals(isIPv6: false) }
+      if hasFailed.v6 { passOnRefusals(isIPv6: true) }
       wires.plane.pass(reader: InboundThread.reader)
       if isReadable.v4 { drain(isIPv6: false) }
       if isReadable.v6 { drain(isIPv6: true) }
@@ -62,7 +63,6 @@ struct InboundThread: ~Copyable {
 
   /// Looks at what is in the message at `index`.
   private mutating func take(_ index: Int, isIPv6: Bool) {
-    let wires = wires
     var offset = 0
     repeat {
       var wakesControl = false
@@ -79,7 +79,7 @@ struct InboundThread: ~Copyable {
   }
 
   /// Empties the queue of news about datagrams that did not arrive, or takes as much as the control thread can.
-  private static func passOnRefusals(isIPv6: Bool, _ wires: Wires) {
+  private func passOnRefusals(isIPv6: Bool) {
     for _ in 0..<64 {
       switch wires.sockets.nextRefusal(isIPv6: isIPv6) {
       case .none: return

@@ -87,7 +87,7 @@ struct OutboundThread: ~Copyable {
   }
 
   /// Whether the interface was deleted; the control thread is told then.
-  private func deviceIsGone() -> Bool {
+  @inline(never) private func deviceIsGone() -> Bool {
     if (try? wires.tun.name()) != nil { return false }
     wires.interfaceIsGone.store(true, ordering: .releasing)
     wires.control.ring()

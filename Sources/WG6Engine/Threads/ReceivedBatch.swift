@@ -23,7 +23,7 @@ import WG6Protocol
   ///   on its own receives more at once, to share a call among small messages, and opens as much as stays in the cache.
   init(_ plane: DataPlane, isShared: Bool) {
     self.plane = plane
-    capacity = isShared ? 8 : 32
+    capacity = isShared ? 8 : 16
     arrivals = Arrivals(plane: plane, capacity: isShared ? 8 * 64 : 64)
     // Touched only as far as messages reach: addresses, not memory.
     unsafe buffers = .allocate(byteCount: capacity * ReceivedBatch.bufferSize, alignment: 4096)
