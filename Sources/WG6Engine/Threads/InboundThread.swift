@@ -9,14 +9,14 @@ import WG6Protocol
 /// The thread that carries datagrams from the network to the device: receives a batch of messages, has the datagrams in
 /// them opened in place and their packets written, and hands handshake messages to the control thread.
 struct InboundThread: ~Copyable {
-  private static let reader = 1
-
   private let wires: Wires
+  private let reader: DataReader
   private let line: OrderedLine<ReceivedBatch>
   private var batch: ReceivedBatch
 
   init(_ wires: Wires, _ line: OrderedLine<ReceivedBatch>, isHelped: Bool) {
     self.wires = wires
+    reader = DataReader(wires.plane, number: 1)
     self.line = line
     batch = ReceivedBatch(wires.plane, isShared: isHelped)
   }
@@ -40,13 +40,13 @@ struct InboundThread: ~Copyable {
       }
       if hasFailed.v4 { passOnRefusals(isIPv6: false) }
       if hasFailed.v6 { passOnRefusals(isIPv6: true) }
-      wires.plane.pass(reader: InboundThread.reader)
+      reader.pass()
       if isReadable.v4 { drain(isIPv6: false) }
       if isReadable.v6 { drain(isIPv6: true) }
       line.drain()
-      wires.plane.leave(reader: InboundThread.reader)
+      reader.leave()
     }
-    wires.plane.leave(reader: InboundThread.reader)
+    reader.leave()
   }
 
   @inline(never) private mutating func drain(isIPv6: Bool) {

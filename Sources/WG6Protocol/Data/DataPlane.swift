@@ -18,14 +18,6 @@ public final class DataPlane: Sendable {
     indices = IndexTable(using: &random)
   }
 
-  /// Call in a data thread after waking up and between batches: from here on, what was looked up before is forgotten.
-  ///
-  /// - Parameter reader: the thread's number, below `Quiescence.readerCapacity`, no other thread's.
-  public func pass(reader: Int) { quiescence.pass(reader) }
-
-  /// Call before sleeping.
-  public func leave(reader: Int) { quiescence.leave(reader) }
-
   /// The interface's MTU in bytes: data is padded, but never past it.
   public var mtu: Int {
     get { interfaceMTU.load(ordering: .relaxed) }
@@ -72,6 +64,24 @@ public final class DataPlane: Sendable {
       .oldValue
     return before == 0 && events.push(peer)
   }
+}
+
+/// A data thread's place among those that look things up in the plane.
+public struct DataReader: ~Copyable {
+  private let plane: DataPlane
+  private let number: Int
+
+  /// - Parameter number: below `Quiescence.readerCapacity`, no other thread's.
+  public init(_ plane: DataPlane, number: Int) {
+    self.plane = plane
+    self.number = number
+  }
+
+  /// Call after waking up and between batches: from here on, what was looked up before is forgotten.
+  public func pass() { plane.quiescence.pass(number) }
+
+  /// Call before sleeping.
+  public func leave() { plane.quiescence.leave(number) }
 }
 
 /// Peers with something to tell, each at most once: a stack that is pushed to by any thread and taken whole by one.

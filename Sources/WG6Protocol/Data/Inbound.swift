@@ -3,8 +3,7 @@ import WG6Crypto
 /// The way in, whole: datagrams in, packets out. Belongs to one thread, which reads datagrams from the network and writes
 /// packets to the device. Where several threads share the work, they share its parts instead.
 public struct Inbound: ~Copyable {
-  private let plane: DataPlane
-  private let reader: Int
+  private let reader: DataReader
   private let cipher: TrainCipher
   private var arrivals: Arrivals
   private var delivery: Delivery
@@ -23,8 +22,7 @@ public struct Inbound: ~Copyable {
   ///   - reader: this thread's number, below `Quiescence.readerCapacity`, no other thread's.
   ///   - cipher: what data is opened with.
   public init(plane: DataPlane, reader: Int, cipher: consuming TrainCipher = TrainCipher(.sodium)) {
-    self.plane = plane
-    self.reader = reader
+    self.reader = DataReader(plane, number: reader)
     self.cipher = cipher
     arrivals = Arrivals(plane: plane, capacity: 1)
     delivery = Delivery(plane: plane)
@@ -37,10 +35,10 @@ public struct Inbound: ~Copyable {
   }
 
   /// Call after waking up and between batches: from here on, what was looked up before is forgotten.
-  public func pass() { plane.quiescence.pass(reader) }
+  public func pass() { reader.pass() }
 
   /// Call before sleeping.
-  public func leave() { plane.quiescence.leave(reader) }
+  public func leave() { reader.leave() }
 
   /// Opens `datagram` where it is.
   ///

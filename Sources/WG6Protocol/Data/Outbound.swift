@@ -9,7 +9,7 @@ import WG6Crypto
   private static let longestRead = IPv6Header.length + 65535
 
   private let plane: DataPlane
-  private let reader: Int
+  private let reader: DataReader
   private let cipher: TrainCipher
   private let leavesSealing: Bool
   private let headerLength: Int
@@ -35,7 +35,7 @@ import WG6Crypto
     hasVirtioHeader: Bool = false
   ) {
     self.plane = plane
-    self.reader = reader
+    self.reader = DataReader(plane, number: reader)
     self.cipher = cipher
     self.leavesSealing = leavesSealing
     headerLength = hasVirtioHeader ? VirtioHeader.length : 0
@@ -54,12 +54,12 @@ import WG6Crypto
   /// Call after waking up and between batches: from here on, what was looked up before is forgotten.
   public func pass() {
     precondition(train.count == 0)
-    plane.quiescence.pass(reader)
+    reader.pass()
   }
 
   /// Call before sleeping.
   public func leave() {
-    plane.quiescence.leave(reader)
+    reader.leave()
   }
 
   /// Takes the `length` bytes in `room`: puts the packet, or the segments that it stands for, into the train; stages or
