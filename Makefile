@@ -4,6 +4,7 @@
 # make simulate-nightly   5,000 simulated worlds with new seeds: FROM=1 COUNT=5000 choose them
 # make fuzz       TARGET=message TIME=60: coverage-guided fuzzing of one target for so many seconds (docs/fuzzing.md)
 # make test-asan, make test-tsan   (root) the tests under the address and the thread sanitizer (docs/testing.md)
+# make bench      (root) wg6 beside wireguard-go, into docs/performance.md; BENCH=--quick tries it and writes nothing
 # make install    PREFIX=/usr/local DESTDIR=
 # NO_INSTALL=1 keeps demo and test from installing Debian packages.
 
@@ -19,6 +20,7 @@ SOURCES = Package.swift Sources Tests Fuzz
 FUZZ_FLAGS = --sanitize=address -Xswiftc -sanitize=fuzzer -Xswiftc -use-ld=lld -Xswiftc -enable-testing
 TARGET ?= message
 TIME ?= 60
+BENCH ?= --write docs
 
 bindir = $(DESTDIR)$(PREFIX)/bin
 mandir = $(DESTDIR)$(PREFIX)/share/man
@@ -26,7 +28,7 @@ bash_completions = $(DESTDIR)$(PREFIX)/share/bash-completion/completions
 zsh_completions = $(DESTDIR)$(PREFIX)/share/zsh/site-functions
 fish_completions = $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d
 
-.PHONY: all release demo test test-units test-scenarios simulate-nightly test-asan test-tsan fuzz fuzz-build fuzz-corpus install uninstall format lint clean
+.PHONY: all release demo test test-units test-scenarios simulate-nightly test-asan test-tsan fuzz fuzz-build fuzz-corpus bench install uninstall format lint clean
 
 all: release
 
@@ -75,6 +77,11 @@ fuzz: fuzz-build
 
 fuzz-corpus: fuzz-build
 	@scripts/fuzz --corpus
+
+bench: release
+	@[ "$$(id -u)" -eq 0 ] || { echo "make bench makes network namespaces: run it as root" >&2; exit 1; }
+	@scripts/install-packages run bench
+	@$(RELEASE)/wg6-lab bench --json .build/bench.json $(BENCH)
 
 install: release
 	install -d $(bindir)
