@@ -41,9 +41,11 @@ let package = Package(
     .systemLibrary(name: "CSodium", pkgConfig: "libsodium", providers: [.apt(["libsodium-dev"])]),
     .systemLibrary(name: "CNetlink", pkgConfig: "libnl-route-3.0", providers: [.apt(["libnl-route-3-dev"])]),
     .target(name: "CLinux"),
+    // Loads ipsec-mb when the program runs, so nothing is linked but libsodium.
+    .target(name: "CVectorCrypto", dependencies: ["CSodium"]),
 
     // The engine, from the primitives to the daemon's threads.
-    .target(name: "WG6Crypto", dependencies: ["CSodium"], swiftSettings: strict),
+    .target(name: "WG6Crypto", dependencies: ["CSodium", "CVectorCrypto"], swiftSettings: strict),
     .target(name: "WG6Protocol", dependencies: ["WG6Crypto"], swiftSettings: strict),
     .target(name: "WG6Config", dependencies: ["WG6Protocol", "WG6Crypto"], swiftSettings: strict),
     .target(name: "WG6Simulation", dependencies: ["WG6Protocol", "WG6Crypto"], swiftSettings: strict),

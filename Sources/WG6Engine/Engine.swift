@@ -57,6 +57,10 @@ public final class Engine {
     public var tunDescriptor: Int32?
     /// A listening control socket that someone else opened.
     public var controlDescriptor: Int32?
+    /// What may be offloaded, as far as this machine can.
+    public var offloads = Offloads.all
+    /// What data is sealed and opened with; nil for the best that this machine has.
+    public var cipher: TrainCipher.Kind?
 
     public init(interface: String) {
       self.interface = interface
@@ -65,6 +69,7 @@ public final class Engine {
 
   /// Makes the interface and listens on the control socket. Nothing runs before `run`, and nothing stays on error.
   public init(_ sources: Sources, log: Logger) throws(StartError) {
+    try Starting.checkCipher(sources.cipher)
     let tun = try Starting.openTUN(sources)
     let name = try Starting.name(of: tun)
     if sources.tunDescriptor == nil { try Starting.setDefaultMTU(of: name) }
@@ -74,7 +79,7 @@ public final class Engine {
     server = try Starting.openServer(sources, for: name)
     do {
       signals = try SignalReader([SIGTERM, SIGINT, SIGHUP])
-      wires = try Wires(tun: tun, plane: device.plane)
+      wires = try Wires(tun: tun, plane: device.plane, offloads: sources.offloads, cipher: sources.cipher)
       monitor = try InterfaceMonitor()
       timer = try WakeTimer()
       poller = try Poller()
@@ -141,6 +146,7 @@ public final class Engine {
     device.advance(now: Clock.now)
     perform()
     if wires.interfaceIsGone.load(ordering: .acquiring) { interfaceChanged() }
+    tell(wires.takeNotices())
     reviewRoutes()
     timer.set([device.nextWake(now: Clock.monotonic), routes.nextWake].compactMap { $0 }.min())
   }
@@ -204,6 +210,16 @@ public final class Engine {
     }
   }
 
+  /// Says what of the offloads has turned out not to work here.
+  private func tell(_ notice: Wires.Notice) {
+    if notice.contains(.segmentationEnded) {
+      log.notice("the network card refuses datagrams sent as one (UDP_SEGMENT): sending them one by one from now on")
+    }
+    if notice.contains(.mergedPacketRefused) {
+      log.notice("the kernel refuses some packets merged on their way in: writing such packets one by one from now on")
+    }
+  }
+
   /// Looks at what routes have changed for us, where they have.
   private func reviewRoutes() {
     guard routes.nextWake != nil, let routeMTUs = routes.review(device, interface: wires.tun.index, mark: mark) else {
@@ -260,7 +276,10 @@ public final class Engine {
     isBound = true
     if let reason = opened.withoutIPv4 { log.notice("no IPv4 here (\(reason)): using IPv6 alone") }
     if let reason = opened.withoutIPv6 { log.notice("no IPv6 here (\(reason)): using IPv4 alone") }
-    log.debug("listening on UDP port \(port)")
+    let cipher =
+      wires.cipher == .sodium ? "libsodium" : TrainCipher.vectorProblem.map { "libsodium (\($0))" } ?? "ipsec-mb"
+    log.debug(
+      "listening on UDP port \(port); cipher \(cipher), offloads \(wires.tun.offloads.union(opened.offloads))")
   }
 }
 

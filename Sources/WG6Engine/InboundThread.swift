@@ -2,26 +2,30 @@ import CLinux
 import Glibc
 import Synchronization
 import SystemPackage
+import WG6Crypto
 import WG6Linux
 import WG6Protocol
 
-/// The thread that carries datagrams from the network to the device: receives a batch, opens each in place, writes the
-/// packets, and hands handshake messages to the control thread.
+/// The thread that carries datagrams from the network to the device: receives a batch of messages, opens the datagrams in
+/// them in place, writes the packets, merged where the device takes that, and hands handshake messages to the control
+/// thread.
 @safe struct InboundThread: ~Copyable {
   /// The longest UDP payload there is, and then some: what is longer was truncated, and is dropped.
   private static let bufferSize = 65536
+  /// Messages received at once, at most. Enough to share a call among small ones, and few enough for what merged ones
+  /// fill to stay in the cache.
+  private static let batch = 32
 
   private let wires: Wires
   private var path: Inbound
-  // SAFETY: `LINUX_BATCH` buffers of `bufferSize` bytes, and as many descriptions that point at them.
+  // SAFETY: `batch` buffers of `bufferSize` bytes, and as many descriptions that point at them.
   private let buffers: UnsafeMutableRawPointer
   private let datagrams: UnsafeMutablePointer<linux_datagram>
-  private static let batch = Int(LINUX_BATCH)
 
   init(_ wires: Wires) {
     self.wires = wires
-    path = Inbound(plane: wires.plane, reader: 1)
-    // Touched only as far as datagrams reach: 4 MiB of addresses, not of memory.
+    path = Inbound(plane: wires.plane, reader: 1, cipher: TrainCipher(wires.cipher), rules: wires.mergeRules)
+    // Touched only as far as messages reach: 2 MiB of addresses, not of memory.
     unsafe buffers = .allocate(byteCount: InboundThread.batch * InboundThread.bufferSize, alignment: 4096)
     unsafe datagrams = .allocate(capacity: InboundThread.batch)
     for index in 0..<InboundThread.batch {
@@ -70,7 +74,8 @@ import WG6Protocol
       let count = unsafe Int(linux_receive(socket, isIPv6 ? 1 : 0, datagrams, Int32(InboundThread.batch)))
       guard count > 0 else { return }
       let now = Clock.monotonic
-      for index in 0..<count { unsafe receive(datagrams[index], isIPv6: isIPv6, now: now) }
+      for index in 0..<count { unsafe take(datagrams[index], isIPv6: isIPv6, now: now) }
+      deliver(now: now)
       if path.wantsControl {
         path.wantsControl = false
         wires.control.ring()
@@ -92,21 +97,34 @@ import WG6Protocol
     }
   }
 
-  private mutating func receive(_ datagram: linux_datagram, isIPv6: Bool, now: Nanoseconds) {
-    guard unsafe datagram.is_truncated == 0 else { return wires.plane.drop(.malformedMessage) }
-    let bytes = unsafe UnsafeMutableRawBufferPointer(start: datagram.buffer, count: Int(datagram.length))
-    let source = unsafe datagram.path.packed(isIPv6: isIPv6)
-    switch unsafe path.open(bytes, from: source, now: now) {
-    case .packet(let offset, let length):
-      let packet = unsafe UnsafeRawBufferPointer(start: datagram.buffer + offset, count: length)
-      if unsafe wires.tun.write(packet) != 0 { wires.plane.drop(.deviceRefusedPacket) }
-    case .control:
-      guard let message = unsafe ControlMessage(UnsafeRawBufferPointer(bytes)),
-        wires.handshakes.push(ArrivedMessage(message: message, path: source))
-      else { return wires.plane.drop(.handshakeQueueFull) }
-      path.wantsControl = true
-    case .nothing:
-      break
+  private mutating func take(_ message: linux_datagram, isIPv6: Bool, now: Nanoseconds) {
+    guard unsafe message.is_truncated == 0 else { return wires.plane.drop(.malformedMessage) }
+    let source = unsafe message.path.packed(isIPv6: isIPv6)
+    var rest = unsafe UnsafeMutableRawBufferPointer(start: message.buffer, count: Int(message.length))
+    while true {
+      let wires = wires
+      var wakesControl = false
+      let taken = unsafe path.take(rest, segmentSize: Int(message.segment_size), from: source, now: now) { bytes in
+        guard let message = unsafe ControlMessage(bytes),
+          wires.handshakes.push(ArrivedMessage(message: message, path: source))
+        else { return wires.plane.drop(.handshakeQueueFull) }
+        wakesControl = true
+      }
+      if wakesControl { path.wantsControl = true }
+      if taken == rest.count { return }
+      unsafe rest = UnsafeMutableRawBufferPointer(rebasing: rest[taken...])
+      deliver(now: now)
+    }
+  }
+
+  private mutating func deliver(now: Nanoseconds) {
+    let wires = wires
+    unsafe path.deliver(now: now) { pieces in
+      let result = unsafe wires.tun.write(pieces)
+      if result == 0 { return .taken }
+      guard TUN.isRefusal(result) else { return .failed }
+      if pieces.count > 1 { wires.note(.mergedPacketRefused) }
+      return .refused
     }
   }
 }

@@ -2,6 +2,7 @@ import CLinux
 import Glibc
 import Synchronization
 import SystemPackage
+import WG6Crypto
 import WG6Linux
 import WG6Protocol
 
@@ -14,7 +15,8 @@ struct OutboundThread: ~Copyable {
 
   init(_ wires: Wires) {
     self.wires = wires
-    path = Outbound(plane: wires.plane, reader: 0)
+    path = Outbound(
+      plane: wires.plane, reader: 0, cipher: TrainCipher(wires.cipher), hasVirtioHeader: wires.tun.hasVirtioHeader)
     sender = TrainSender(wires)
   }
 
@@ -96,30 +98,36 @@ struct OutboundThread: ~Copyable {
   private static let patience: Int32 = 100
 
   let wires: Wires
-  // SAFETY: `Train.capacity` places, for as long as the thread runs.
-  private let vectors: UnsafeMutablePointer<iovec>
+  // SAFETY: `Train.capacity` places of plain data, for as long as the thread runs.
+  private let runs: UnsafeMutablePointer<DatagramRun>
 
   init(_ wires: Wires) {
     self.wires = wires
-    unsafe vectors = .allocate(capacity: Train.capacity)
-    unsafe vectors.initialize(repeating: iovec(), count: Train.capacity)
+    unsafe runs = .allocate(capacity: Train.capacity)
   }
 
-  func end() { unsafe vectors.deallocate() }
+  func end() { unsafe runs.deallocate() }
 
   /// Sends a train; returns how many bytes the network took.
   func send(_ train: borrowing Train) -> Int {
-    for index in 0..<train.count {
-      let datagram = unsafe train.datagram(index)
-      unsafe vectors[index] = iovec(
-        iov_base: UnsafeMutableRawPointer(mutating: datagram.baseAddress!), iov_len: datagram.count)
+    var index = 0, count = 0
+    while index < train.count {
+      let run = train.run(from: index)
+      unsafe (runs + count).initialize(
+        to:
+          DatagramRun(
+            base: UnsafeMutableRawPointer(mutating: run.bytes.baseAddress!), byteCount: run.bytes.count,
+            segmentSize: run.segmentSize))
+      index += run.count
+      count += 1
     }
     let sent = unsafe wires.sockets.send(
-      UnsafeMutableBufferPointer(start: vectors, count: train.count), along: train.path,
-      patience: TrainSender.patience)
+      UnsafeMutableBufferPointer(start: runs, count: count), along: train.path, patience: TrainSender.patience)
     if sent.sourceIsGone { train.peer?.forgetSource(of: train.path) }
-    guard sent.count < train.count else { return train.byteCount }
-    wires.plane.drop(.networkRefusedMessage, of: train.peer, count: train.count - sent.count)
-    return (0..<sent.count).reduce(0) { unsafe $0 + train.datagram($1).count }
+    if sent.endedSegmentation { wires.note(.segmentationEnded) }
+    if sent.count < train.count {
+      wires.plane.drop(.networkRefusedMessage, of: train.peer, count: train.count - sent.count)
+    }
+    return sent.byteCount
   }
 }

@@ -42,6 +42,8 @@ struct Wg6d {
     var sources = Engine.Sources(interface: arguments.interface)
     sources.tunDescriptor = Environment.descriptor("WG_TUN_FD")
     sources.controlDescriptor = Environment.descriptor("WG_UAPI_FD")
+    sources.offloads = Offloads.all.without(arguments.disabledOffloads)
+    sources.cipher = arguments.cipher
     let log = Logger(label: "wg6d", factory: Environment.logHandler)
     do throws(StartError) {
       let engine = try Engine(sources, log: log)
@@ -66,6 +68,9 @@ struct Wg6d {
 struct Arguments {
   var interface: String
   var staysInForeground: Bool
+  var disabledOffloads: Offloads
+  /// nil for the best.
+  var cipher: TrainCipher.Kind?
 
   enum Outcome {
     case run(Arguments)
@@ -74,7 +79,7 @@ struct Arguments {
   }
 
   static let usage = """
-    usage: wg6d [-f | --foreground] INTERFACE
+    usage: wg6d [-f | --foreground] [--no-offload[=LIST]] INTERFACE
 
     Makes INTERFACE, a WireGuard tunnel without any configuration, and listens on
     \(ControlSocket.directory)/INTERFACE.sock for it (`wg set`, `wg6 set`). Goes to the
@@ -82,19 +87,47 @@ struct Arguments {
     Ends when the interface is deleted, when the socket's file is removed, and on
     SIGTERM, SIGINT and SIGHUP; the interface goes with it.
 
+    --no-offload does without what the kernel and network cards can do for many packets
+    at once, or, with a LIST of names and commas between them, without these:
+    \(Offloads.kinds.map { "  \($0.name)  \($0.meaning)" }.joined(separator: "\n"))
+    What this machine lacks is not used anyway.
+
     Environment:
       LOG_LEVEL              silent, error, or verbose (debug is the same); without it,
                              errors and what is missing on this machine
       WG_PROCESS_FOREGROUND  1 is the same as -f
+      WG6_NO_OFFLOAD         all or a LIST: the same as --no-offload
+      WG6_CIPHER             sodium: what does the work on every machine; vector: ipsec-mb,
+                             or fail; without it, the faster one that works here
       WG_TUN_FD, WG_UAPI_FD  descriptors to use in place of a new interface and socket
     """
 
   static func parse(_ words: [String]) -> Outcome {
     var foreground = Environment.value("WG_PROCESS_FOREGROUND") == "1"
+    var disabled: Offloads = []
     var names: [String] = []
+    do throws(UnknownOffload) {
+      if let list = Environment.value("WG6_NO_OFFLOAD"), !list.isEmpty { disabled = try Offloads(named: list) }
+    } catch {
+      return .misuse("WG6_NO_OFFLOAD: \(error)")
+    }
+    var cipher: TrainCipher.Kind?
+    switch Environment.value("WG6_CIPHER") ?? "" {
+    case "": break
+    case "sodium": cipher = .sodium
+    case "vector": cipher = .vector
+    case let other: return .misuse("WG6_CIPHER is “\(other)”: expected sodium or vector")
+    }
     for word in words {
       switch word {
       case "-f", "--foreground": foreground = true
+      case "--no-offload": disabled = .all
+      case _ where word.hasPrefix(noOffload):
+        do throws(UnknownOffload) {
+          disabled.formUnion(try Offloads(named: String(word.dropFirst(noOffload.count))))
+        } catch {
+          return .misuse("--no-offload: \(error)")
+        }
       case "-h", "--help": return .print(usage)
       case "--version": return .print("wg6d \(Wg6d.version)")
       case _ where word.hasPrefix("-"): return .misuse("unknown option \(word)\n\(usage)")
@@ -107,7 +140,16 @@ struct Arguments {
     guard ControlSocket.isInterfaceName(interface) else {
       return .misuse("“\(interface)” is no interface name: expected 1 to 15 letters, digits and _ = + . -")
     }
-    return .run(Arguments(interface: interface, staysInForeground: foreground))
+    return .run(
+      Arguments(
+        interface: interface, staysInForeground: foreground, disabledOffloads: disabled, cipher: cipher))
+  }
+
+  private static let noOffload = "--no-offload="
+
+  /// The command line for the same in the foreground, which the environment asks for.
+  var forChild: [String] {
+    disabledOffloads.isEmpty ? [interface] : ["\(Arguments.noOffload)\(disabledOffloads)", interface]
   }
 }
 

@@ -9,3 +9,6 @@ void linux_name_thread(const char *name);
 
 /// dup3 with O_CLOEXEC: puts `descriptor` under `number` as well, closing what was there. Returns 0 or -errno.
 int linux_put_under(int descriptor, int number);
+
+/// Whether the kernel is of version `major`.`minor` or later.
+int linux_kernel_is_at_least(int major, int minor);
