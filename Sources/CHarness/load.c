@@ -11,9 +11,11 @@
 
 /// Datagrams a system call, and the room for each where it arrives.
 enum { BATCH = 64, ROOM = 2048 };
-/// How often the schedule is looked at, and how far behind it a sender may catch up: whoever had no processor for longer
-/// must not make up for it by a burst that no queue can hold. In nanoseconds.
-static const long tick = 200000, grace = 2000000;
+/// How often the schedule is looked at, in nanoseconds.
+static const long tick = 100000;
+/// How many datagrams a sender may be behind its schedule: whoever had no processor for a while must not make up for it
+/// by a burst that no queue can hold. A TUN device's holds 500.
+static const double arrears = 128;
 
 static long nanoseconds(void) {
   struct timespec time;
@@ -46,7 +48,7 @@ void harness_send_load(struct harness_load *load) {
       sleep_for(tick);
       continue;
     }
-    if ((double)(now - grace) > due) due = (double)(now - grace);
+    if (((double)now - due) > arrears * interval) due = (double)now - arrears * interval;
     double ready = ((double)now - due) / interval + 1;
     int sent = sendmmsg(load->socket, messages, ready < BATCH ? (unsigned)ready : BATCH, 0);
     // What the system would not take was not sent; the pace goes on.
