@@ -5,6 +5,7 @@
 # make fuzz       TARGET=message TIME=60: coverage-guided fuzzing of one target for so many seconds (docs/fuzzing.md)
 # make test-asan, make test-tsan   (root) the tests under the address and the thread sanitizer (docs/testing.md)
 # make bench      (root) wg6 beside wireguard-go, into docs/performance.md; BENCH=--quick tries it and writes nothing
+# make bench-micro    the engine's parts, one by one; MICRO='--filter seal.*' chooses
 # make install    PREFIX=/usr/local DESTDIR=
 # NO_INSTALL=1 keeps demo and test from installing Debian packages.
 
@@ -15,12 +16,13 @@ SWIFT ?= swift
 # The runtime goes into the binaries, so that what is tested is what gets installed, and needs no toolchain.
 BUILD = $(SWIFT) build -c release --static-swift-stdlib --explicit-target-dependency-import-check error
 RELEASE = $(CURDIR)/.build/release
-SOURCES = Package.swift Sources Tests Fuzz
+SOURCES = Package.swift Sources Tests Fuzz Benchmarks/Package.swift Benchmarks/Benchmarks
 # gold, the default, can't link libFuzzer; the targets look at the engine's inside.
 FUZZ_FLAGS = --sanitize=address -Xswiftc -sanitize=fuzzer -Xswiftc -use-ld=lld -Xswiftc -enable-testing
 TARGET ?= message
 TIME ?= 60
 BENCH ?= --write docs
+MICRO ?=
 
 bindir = $(DESTDIR)$(PREFIX)/bin
 mandir = $(DESTDIR)$(PREFIX)/share/man
@@ -28,7 +30,7 @@ bash_completions = $(DESTDIR)$(PREFIX)/share/bash-completion/completions
 zsh_completions = $(DESTDIR)$(PREFIX)/share/zsh/site-functions
 fish_completions = $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d
 
-.PHONY: all release demo test test-units test-scenarios simulate-nightly test-asan test-tsan fuzz fuzz-build fuzz-corpus bench install uninstall format lint clean
+.PHONY: all release demo test test-units test-scenarios simulate-nightly test-asan test-tsan fuzz fuzz-build fuzz-corpus bench bench-micro install uninstall format lint clean
 
 all: release
 
@@ -82,6 +84,11 @@ bench: release
 	@[ "$$(id -u)" -eq 0 ] || { echo "make bench makes network namespaces: run it as root" >&2; exit 1; }
 	@scripts/install-packages run bench
 	@$(RELEASE)/wg6-lab bench --json .build/bench.json $(BENCH)
+
+# The benchmarks look at the engine's inside.
+bench-micro:
+	@scripts/install-packages build
+	$(SWIFT) package --package-path Benchmarks -Xswiftc -enable-testing benchmark --no-progress $(MICRO)
 
 install: release
 	install -d $(bindir)
