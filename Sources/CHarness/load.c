@@ -29,9 +29,9 @@ static void sleep_for(long duration) {
 }
 
 void harness_send_load(struct harness_load *load) {
-  static __thread char payload[ROOM];
-  memcpy(payload, &load->trial, sizeof load->trial);
-  struct iovec content = {payload, load->size};
+  static __thread char payload[65536];
+  for (int i = 0; i < load->run; i++) memcpy(payload + (size_t)i * load->size, &load->trial, sizeof load->trial);
+  struct iovec content = {payload, load->size * (size_t)load->run};
   struct mmsghdr messages[BATCH];
   memset(messages, 0, sizeof messages);
   for (int i = 0; i < BATCH; i++) {
@@ -41,18 +41,20 @@ void harness_send_load(struct harness_load *load) {
   // Else each sleep is 50 microseconds longer.
   prctl(PR_SET_TIMERSLACK, 1);
   const long start = nanoseconds(), end = start + load->duration;
-  double interval = 1e9 / load->rate, due = (double)start;
+  // Of a message, which is a datagram or a run of them.
+  const double interval = 1e9 * load->run / load->rate, most = arrears / load->run * interval;
+  double due = (double)start;
   long now;
   while ((now = nanoseconds()) < end) {
     if ((double)now < due) {
       sleep_for(tick);
       continue;
     }
-    if (((double)now - due) > arrears * interval) due = (double)now - arrears * interval;
+    if ((double)now - due > most) due = (double)now - most;
     double ready = ((double)now - due) / interval + 1;
     int sent = sendmmsg(load->socket, messages, ready < BATCH ? (unsigned)ready : BATCH, 0);
     // What the system would not take was not sent; the pace goes on.
-    if (sent > 0) load->sent += sent;
+    if (sent > 0) load->sent += sent * load->run;
     due += interval * (sent > 0 ? sent : 1);
   }
   load->elapsed = nanoseconds() - start;

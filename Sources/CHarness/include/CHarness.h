@@ -38,11 +38,16 @@ void harness_stop(struct harness_flood *flood);
 long harness_sent(struct harness_flood *flood);
 long harness_sent_bytes(struct harness_flood *flood);
 
+/// UDP_SEGMENT, which Swift's view of the headers does not have.
+enum { HARNESS_UDP_SEGMENT = 103 };
+
 /// One sender of a trial: datagrams of `size` bytes, the trial's number first, at a steady pace through a connected socket.
 struct harness_load {
   int socket;
   unsigned long trial;
   size_t size;
+  /// Datagrams that the kernel is handed as one piece, which it cuts itself where the socket has UDP_SEGMENT; else 1.
+  int run;
   /// Datagrams a second.
   double rate;
   /// Nanoseconds.

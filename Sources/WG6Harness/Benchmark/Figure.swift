@@ -31,6 +31,9 @@ public struct Figure: Codable, Hashable, Sendable {
   static let startUp = Figure("start-up", "start until the control socket answers", "ms")
   static let datagrams = Figure("udp-1360", "UDP, 1,360 bytes, below 1% loss", "kpps")
   static let smallDatagrams = Figure("udp-64", "UDP, 64 bytes, below 1% loss", "kpps")
+  /// How many datagrams a program that uses UDP_SEGMENT sends at once.
+  static let run = 32
+  static let runs = Figure("udp-64 runs", "the same, sent \(run) at once", "kpps")
 
   /// Round trips: the median and the slowest percent, under a name for what else goes on.
   static func roundTrip(_ when: String, _ title: String) -> (median: Figure, slow: Figure) {

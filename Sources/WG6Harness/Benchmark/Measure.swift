@@ -9,6 +9,7 @@ public enum Measure: String, CaseIterable, Codable, Sendable {
   case loaded
   case datagrams = "udp-1360"
   case smallDatagrams = "udp-64"
+  case runs = "udp-64-runs"
 
   /// How long, and how much of the matrix.
   struct Extent {
@@ -19,10 +20,10 @@ public enum Measure: String, CaseIterable, Codable, Sendable {
     var isFull = true
   }
 
-  /// What the same measurement gives on a cable that takes no large packet; pings and starts have none.
+  /// Whether it has anything to say of such a cable: large packets are neither pings nor starts.
   func isOf(_ cable: Testbed.Cable) -> Bool {
     switch self {
-    case .startUp, .idle, .loaded: cable == .whole
+    case .startUp, .idle, .loaded, .runs: cable == .whole
     case .tcp, .streams, .datagrams, .smallDatagrams: true
     }
   }
@@ -37,6 +38,7 @@ public enum Measure: String, CaseIterable, Codable, Sendable {
     case .loaded: try testbed.loadedRoundTrips(extent)
     case .datagrams: [(.datagrams, try testbed.datagramRate(size: 1360))]
     case .smallDatagrams: [(.smallDatagrams, try testbed.datagramRate(size: 64))]
+    case .runs: [(.runs, try testbed.datagramRate(size: 64, run: Figure.run))]
     }
   }
 }
@@ -142,8 +144,8 @@ extension Testbed {
   }
 
   /// Thousands of datagrams a second that arrive when less than 1% is lost.
-  fileprivate func datagramRate(size: Int) throws -> Double {
+  fileprivate func datagramRate(size: Int, run: Int = 1) throws -> Double {
     let path = try DatagramPath(from: client, to: server, target: address(.v4))
-    return try RateSearch.highest { try path.trial(size: size, rate: $0, seconds: $1) } / 1000
+    return try RateSearch.highest { try path.trial(size: size, run: run, rate: $0, seconds: $1) } / 1000
   }
 }

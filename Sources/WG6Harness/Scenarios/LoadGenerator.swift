@@ -21,6 +21,10 @@ extension Scenario {
     try lab.require(
       (100...2001).contains(trial.sent), "4,000 a second for half a second: \(trial.sent) sent", "\(trial)")
     try lab.require(trial.loss == 0, "and \(trial.received) received")
+    let runs = try path.trial(size: 64, run: 32, rate: 4000, seconds: 0.5)
+    try lab.require(
+      runs.sent % 32 == 0 && runs.sent > 0 && runs.loss == 0, "and as many where 32 are sent at once: \(runs.sent)",
+      "\(runs)")
 
     try far.nft(
       """

@@ -41,11 +41,19 @@ final class DatagramPath {
   }
 
   /// Sends datagrams of `size` bytes, `rate` a second, for so many seconds, and waits until no more arrive.
-  func trial(size: Int, rate: Double, seconds: Double) throws -> Trial {
+  ///
+  /// With `run` the kernel is handed so many at once and cuts them itself, as from a program that uses UDP_SEGMENT.
+  func trial(size: Int, run: Int = 1, rate: Double, seconds: Double) throws -> Trial {
+    var segment = Int32(run > 1 ? size : 0)
+    guard
+      setsockopt(sender, Int32(IPPROTO_UDP), Int32(HARNESS_UDP_SEGMENT), &segment, socklen_t(MemoryLayout<Int32>.size))
+        == 0
+    else { throw SystemFailure("have the kernel cut datagrams") }
     let number = Self.trials.wrappingAdd(1, ordering: .relaxed).newValue
     let load = Shared(
       harness_load(
-        socket: sender, trial: number, size: size, rate: rate, duration: Int(seconds * 1e9), sent: 0, elapsed: 0))
+        socket: sender, trial: number, size: size, run: Int32(run), rate: rate, duration: Int(seconds * 1e9), sent: 0,
+        elapsed: 0))
     let count = Shared(harness_count(socket: receiver, trial: number, size: size, stops: 0, received: 0))
     let counting = Background { harness_count_load(count.memory) }
     Background { harness_send_load(load.memory) }.join()
