@@ -7,8 +7,8 @@ enum RateSearch {
 
   /// The rate in datagrams a second that arrived in the best trial that kept the tolerance; 0 when none did.
   ///
-  /// `trial` sends at the rate, and for the seconds, that it is handed. The first one is as fast as the sender can; from
-  /// there on the interval is halved, as a ratio, which after seven trials leaves 3% between the best and the next.
+  /// `trial` sends at the rate, and for the seconds, that it is handed. The first three are as fast as the sender can;
+  /// from there on the interval is halved, as a ratio, which after seven trials leaves 3% between the best and the next.
   static func highest(_ trial: (_ rate: Double, _ seconds: Double) throws -> DatagramPath.Trial) throws -> Double {
     var best = 0.0
     /// Whether a rate can be kept up. What fails by a little is tried again, twice.
@@ -23,10 +23,15 @@ enum RateSearch {
       }
       return false
     }
-    let fastest = try trial(.infinity, 0.2)
-    var above = Double(fastest.sent) / fastest.seconds
+    var above = 0.0
+    for _ in 0..<3 {
+      let trial = try trial(.infinity, 0.3)
+      above = max(above, Double(trial.sent) / trial.seconds)
+      if trial.loss < tolerance { best = max(best, trial.rate) }
+    }
+    // The path carries what the sender can. A slower trial without loss says no more than that the sender was held up.
+    if best > 0.9 * above { return best }
     var below = above / 64
-    if try keeps(above, seconds: 0.5) { return best }
     for _ in 0..<7 {
       let middle = (below * above).squareRoot()
       if try keeps(middle, seconds: 0.5) { below = middle } else { above = middle }
