@@ -28,7 +28,7 @@ public struct Scenario: Sendable {
     .firewallMark, .portChange, .allowedIPsFilter, .wgQuick, .wireAbuse, .controlAbuse, .badWeather, .allocations,
     .flood, .floodThroughput, .scanner, .secrets,
     .counters, .packetSizes, .keys, .nesting, .policyRouting, .sourceAddresses, .manyPrefixes, .turnover,
-    .unreachable, .stress,
+    .unreachable, .stress, .loadGenerator,
   ]
 
   /// The scenario of that name.

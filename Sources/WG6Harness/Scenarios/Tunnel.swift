@@ -15,9 +15,11 @@ final class Tunnel {
 
   /// Cables the two, starts the daemons and configures them. Nothing has been sent yet.
   ///
-  /// `suffix` tells the hosts of several tunnels in one lab apart. `prepare` is handed the server before its daemon starts.
+  /// `implementation` is the lab's, unless several stand side by side. `suffix` tells the hosts of several tunnels in one
+  /// lab apart. `prepare` is handed the server before its daemon starts.
   init(
-    in lab: Lab, suffix: String = "", endpoint: String = "198.51.100.1:51820", keepalive: Int? = nil,
+    in lab: Lab, _ implementation: Implementation? = nil, suffix: String = "", endpoint: String = "198.51.100.1:51820",
+    keepalive: Int? = nil,
     environment: [String: String] = [:], cabled: Bool = true, v6Inside: Bool = true,
     prepare: (Host) throws -> Void = { _ in }
   ) throws {
@@ -29,8 +31,8 @@ final class Tunnel {
         server.port("wan", Self.serverOuter.v4 + "/24", Self.serverOuter.v6 + "/64"))
     }
     try prepare(server)
-    clientNode = try Node(on: client, lab.implementation, interface: "wg0", environment: environment)
-    serverNode = try Node(on: server, lab.implementation, interface: "wg0", environment: environment)
+    clientNode = try Node(on: client, implementation ?? lab.implementation, interface: "wg0", environment: environment)
+    serverNode = try Node(on: server, implementation ?? lab.implementation, interface: "wg0", environment: environment)
     try serverNode.configure(
       listenPort: Self.port,
       peers: [PeerSettings(clientKey, allowedIPs: [Self.clientInner.v4 + "/32", Self.clientInner.v6 + "/128"])])
