@@ -41,9 +41,11 @@ let package = Package(
     .systemLibrary(name: "CSodium", pkgConfig: "libsodium", providers: [.apt(["libsodium-dev"])]),
     .systemLibrary(name: "CNetlink", pkgConfig: "libnl-route-3.0", providers: [.apt(["libnl-route-3-dev"])]),
     .target(name: "CLinux"),
+    // Loads ipsec-mb when the program runs, so nothing is linked but libsodium.
+    .target(name: "CVectorCrypto", dependencies: ["CSodium"]),
 
     // The engine, from the primitives to the daemon's threads.
-    .target(name: "WG6Crypto", dependencies: ["CSodium"], swiftSettings: strict),
+    .target(name: "WG6Crypto", dependencies: ["CSodium", "CVectorCrypto"], swiftSettings: strict),
     .target(name: "WG6Protocol", dependencies: ["WG6Crypto"], swiftSettings: strict),
     .target(name: "WG6Config", dependencies: ["WG6Protocol", "WG6Crypto"], swiftSettings: strict),
     .target(name: "WG6Simulation", dependencies: ["WG6Protocol", "WG6Crypto"], swiftSettings: strict),
@@ -74,7 +76,8 @@ let package = Package(
 
     .target(name: "TestVectors", dependencies: ["WG6Crypto"], path: "Tests/TestVectors", swiftSettings: testing),
     .testTarget(
-      name: "WG6CryptoTests", dependencies: ["WG6Crypto", "CSodium", "TestVectors"], swiftSettings: testing),
+      name: "WG6CryptoTests", dependencies: ["WG6Crypto", "CSodium", "CVectorCrypto", "TestVectors"],
+      swiftSettings: testing),
     .testTarget(
       name: "WG6ProtocolTests",
       dependencies: ["WG6Protocol", "WG6Crypto", "WG6Simulation", "TestVectors"], swiftSettings: testing),
@@ -87,7 +90,10 @@ let package = Package(
       swiftSettings: testing),
     .testTarget(
       name: "WG6EngineTests",
-      dependencies: ["WG6Engine", "WG6Protocol", "WG6Linux", "WG6Crypto", "CLinux", logging], swiftSettings: testing),
+      dependencies: [
+        "WG6Engine", "WG6Protocol", "WG6Linux", "WG6Crypto", "WG6Simulation", "CLinux", "CHarness", logging, system,
+      ],
+      swiftSettings: testing),
     .testTarget(name: "CommandLineTests", dependencies: ["wg6", "wg6d", "BrokenFiles"], swiftSettings: testing),
     .testTarget(name: "ScenarioTests", dependencies: ["WG6Harness"], swiftSettings: testing),
   ]

@@ -1,11 +1,12 @@
 #define _GNU_SOURCE
 #include "datagrams.h"
 
+#include "messages.h"
+
 #include <errno.h>
 #include <linux/errqueue.h>
-#include <netinet/in.h>
+#include <netinet/udp.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -37,12 +38,6 @@ int linux_udp_socket(int is_ipv6) {
   return descriptor;
 }
 
-union address {
-  struct sockaddr any;
-  struct sockaddr_in v4;
-  struct sockaddr_in6 v6;
-};
-
 int linux_bind(int descriptor, int is_ipv6, uint16_t port) {
   union address address;
   memset(&address, 0, sizeof address);
@@ -59,16 +54,20 @@ int linux_bind(int descriptor, int is_ipv6, uint16_t port) {
   return ntohs(is_ipv6 ? address.v6.sin6_port : address.v4.sin_port);
 }
 
+int linux_merge_received(int descriptor) {
+  const int on = 1;
+  return setsockopt(descriptor, IPPROTO_UDP, UDP_GRO, &on, sizeof on) == 0 ? 0 : -errno;
+}
+
+int linux_knows_segments(int descriptor) {
+  int size;
+  socklen_t length = sizeof size;
+  return getsockopt(descriptor, IPPROTO_UDP, UDP_SEGMENT, &size, &length) == 0;
+}
+
 int linux_set_mark(int descriptor, uint32_t mark) {
   return setsockopt(descriptor, SOL_SOCKET, SO_MARK, &mark, sizeof mark) == 0 ? 0 : -errno;
 }
-
-/// Room for one packet-information message of either family.
-union control {
-  struct cmsghdr header;
-  char v4[CMSG_SPACE(sizeof(struct in_pktinfo))];
-  char v6[CMSG_SPACE(sizeof(struct in6_pktinfo))];
-};
 
 static void read_remote(struct linux_path *path, int is_ipv6, const union address *address) {
   memset(path, 0, sizeof *path);
@@ -82,8 +81,10 @@ static void read_remote(struct linux_path *path, int is_ipv6, const union addres
   }
 }
 
-static void read_path(struct linux_path *path, int is_ipv6, const union address *source, struct msghdr *message) {
-  read_remote(path, is_ipv6, source);
+/// Where a datagram came from and was sent to, and the size of its segments.
+static void read_control(struct linux_datagram *datagram, int is_ipv6, struct msghdr *message) {
+  struct linux_path *path = &datagram->path;
+  datagram->segment_size = 0;
   for (struct cmsghdr *c = CMSG_FIRSTHDR(message); c != NULL; c = CMSG_NXTHDR(message, c)) {
     if (!is_ipv6 && c->cmsg_level == IPPROTO_IP && c->cmsg_type == IP_PKTINFO) {
       struct in_pktinfo info;
@@ -97,6 +98,10 @@ static void read_path(struct linux_path *path, int is_ipv6, const union address 
       memcpy(path->local, &info.ipi6_addr, 16);
       path->local_interface = (uint32_t)info.ipi6_ifindex;
       path->has_local = 1;
+    } else if (c->cmsg_level == IPPROTO_UDP && c->cmsg_type == UDP_GRO) {
+      int size;
+      memcpy(&size, CMSG_DATA(c), sizeof size);
+      datagram->segment_size = (uint32_t)size;
     }
   }
 }
@@ -118,59 +123,12 @@ int linux_receive(int descriptor, int is_ipv6, struct linux_datagram *datagrams,
   if (received < 0) return -errno;
   for (int i = 0; i < received; i++) {
     datagrams[i].length = messages[i].msg_len;
-    datagrams[i].is_truncated = (messages[i].msg_hdr.msg_flags & MSG_TRUNC) != 0;
-    read_path(&datagrams[i].path, is_ipv6, &sources[i], &messages[i].msg_hdr);
+    // With control messages cut off, nobody knows where one datagram ends and the next begins.
+    datagrams[i].is_truncated = (messages[i].msg_hdr.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) != 0;
+    read_remote(&datagrams[i].path, is_ipv6, &sources[i]);
+    read_control(&datagrams[i], is_ipv6, &messages[i].msg_hdr);
   }
   return received;
-}
-
-int linux_send(int descriptor, int is_ipv6, const struct linux_path *path, struct iovec *datagrams, int count) {
-  union address address;
-  union control control;
-  memset(&address, 0, sizeof address);
-  memset(&control, 0, sizeof control);
-  struct msghdr template = {.msg_name = &address, .msg_iovlen = 1};
-  if (is_ipv6) {
-    address.v6.sin6_family = AF_INET6;
-    address.v6.sin6_port = htons(path->port);
-    address.v6.sin6_scope_id = path->zone;
-    memcpy(&address.v6.sin6_addr, path->remote, 16);
-    template.msg_namelen = sizeof address.v6;
-  } else {
-    address.v4.sin_family = AF_INET;
-    address.v4.sin_port = htons(path->port);
-    memcpy(&address.v4.sin_addr, path->remote, 4);
-    template.msg_namelen = sizeof address.v4;
-  }
-  if (path->has_local) {
-    template.msg_control = &control;
-    struct cmsghdr *header = &control.header;
-    if (is_ipv6) {
-      struct in6_pktinfo info = {.ipi6_ifindex = path->zone};
-      memcpy(&info.ipi6_addr, path->local, 16);
-      header->cmsg_level = IPPROTO_IPV6;
-      header->cmsg_type = IPV6_PKTINFO;
-      header->cmsg_len = CMSG_LEN(sizeof info);
-      memcpy(CMSG_DATA(header), &info, sizeof info);
-      template.msg_controllen = CMSG_SPACE(sizeof info);
-    } else {
-      struct in_pktinfo info = {0};
-      memcpy(&info.ipi_spec_dst, path->local, 4);
-      header->cmsg_level = IPPROTO_IP;
-      header->cmsg_type = IP_PKTINFO;
-      header->cmsg_len = CMSG_LEN(sizeof info);
-      memcpy(CMSG_DATA(header), &info, sizeof info);
-      template.msg_controllen = CMSG_SPACE(sizeof info);
-    }
-  }
-  struct mmsghdr messages[LINUX_BATCH];
-  if (count > LINUX_BATCH) count = LINUX_BATCH;
-  for (int i = 0; i < count; i++) {
-    messages[i].msg_hdr = template;
-    messages[i].msg_hdr.msg_iov = &datagrams[i];
-  }
-  int sent = sendmmsg(descriptor, messages, (unsigned)count, 0);
-  return sent < 0 ? -errno : sent;
 }
 
 int linux_next_refusal(int descriptor, int is_ipv6, struct linux_path *path) {

@@ -2,37 +2,13 @@
 #include "interfaces.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <linux/if_tun.h>
 #include <linux/netlink.h>
 #include <linux/rtnetlink.h>
+#include <net/if.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
-
-int linux_tun_open(const char *name) {
-  int descriptor = open("/dev/net/tun", O_RDWR | O_NONBLOCK | O_CLOEXEC);
-  if (descriptor < 0) return -errno;
-  struct ifreq request;
-  memset(&request, 0, sizeof request);
-  strncpy(request.ifr_name, name, IFNAMSIZ - 1);
-  request.ifr_flags = IFF_TUN | IFF_NO_PI;
-  if (ioctl(descriptor, TUNSETIFF, &request) != 0) {
-    int error = errno;
-    close(descriptor);
-    return -error;
-  }
-  return descriptor;
-}
-
-int linux_tun_name(int descriptor, char *name) {
-  struct ifreq request;
-  memset(&request, 0, sizeof request);
-  if (ioctl(descriptor, TUNGETIFF, &request) != 0) return -errno;
-  memcpy(name, request.ifr_name, IFNAMSIZ);
-  return 0;
-}
 
 /// One interface ioctl, over a socket that lives as long as the call.
 static int interface_request(unsigned long number, const char *name, struct ifreq *request) {

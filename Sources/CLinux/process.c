@@ -4,8 +4,10 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/utsname.h>
 #include <unistd.h>
 
 int linux_prevent_core_dumps(void) {
@@ -18,4 +20,11 @@ void linux_name_thread(const char *name) { pthread_setname_np(pthread_self(), na
 
 int linux_put_under(int descriptor, int number) {
   return dup3(descriptor, number, O_CLOEXEC) < 0 ? -errno : 0;
+}
+
+int linux_kernel_is_at_least(int major, int minor) {
+  struct utsname names;
+  int its_major, its_minor;
+  if (uname(&names) != 0 || sscanf(names.release, "%d.%d", &its_major, &its_minor) != 2) return 0;
+  return its_major > major || (its_major == major && its_minor >= minor);
 }

@@ -21,6 +21,7 @@ public final class Engine {
   private let watch: SocketWatch?
   private let timer: WakeTimer
   private let poller: Poller
+  private let threadCount: Int
   var log: Logger
 
   /// The port that was asked for, or found; 0 for any.
@@ -57,6 +58,14 @@ public final class Engine {
     public var tunDescriptor: Int32?
     /// A listening control socket that someone else opened.
     public var controlDescriptor: Int32?
+    /// What may be offloaded, as far as this machine can.
+    public var offloads = Offloads.all
+    /// Threads that carry data, of which one reads from the device and one from the network: 2 at least.
+    public var threads = 2
+    /// As many as anyone has processors to spare for one tunnel.
+    public static let mostThreads = 64
+    /// What data is sealed and opened with; nil for the best that this machine has.
+    public var cipher: TrainCipher.Kind?
 
     public init(interface: String) {
       self.interface = interface
@@ -65,16 +74,18 @@ public final class Engine {
 
   /// Makes the interface and listens on the control socket. Nothing runs before `run`, and nothing stays on error.
   public init(_ sources: Sources, log: Logger) throws(StartError) {
+    try Starting.checkCipher(sources.cipher)
     let tun = try Starting.openTUN(sources)
     let name = try Starting.name(of: tun)
     if sources.tunDescriptor == nil { try Starting.setDefaultMTU(of: name) }
     self.log = log
+    threadCount = sources.threads
     self.log[metadataKey: "interface"] = "\(name)"
     device = Device(using: SystemRandomNumberGenerator())
     server = try Starting.openServer(sources, for: name)
     do {
       signals = try SignalReader([SIGTERM, SIGINT, SIGHUP])
-      wires = try Wires(tun: tun, plane: device.plane)
+      wires = try Wires(tun: tun, plane: device.plane, offloads: sources.offloads, cipher: sources.cipher)
       monitor = try InterfaceMonitor()
       timer = try WakeTimer()
       poller = try Poller()
@@ -93,30 +104,15 @@ public final class Engine {
 
   /// Runs the device until a signal, the interface's deletion or the control socket's removal ends it.
   public func run() throws(StartError) -> Ending {
-    let wires = wires
-    var threads: [RunningThread] = []
-    defer {
-      wires.isEnding.store(true, ordering: .releasing)
-      wires.outbound.ring()
-      wires.inbound.ring()
-      for thread in threads { thread.join() }
-    }
+    let threads = DataThreads(wires, count: threadCount)
+    defer { threads.end() }
     do {
-      threads.append(
-        RunningThread(
-          try Thread(named: "wg6-outbound") {
-            var thread = OutboundThread(wires)
-            thread.run()
-          }))
-      threads.append(
-        RunningThread(
-          try Thread(named: "wg6-inbound") {
-            var thread = InboundThread(wires)
-            thread.run()
-          }))
+      try threads.start()
     } catch {
       throw StartError("cannot start a thread: \(error)")
     }
+    // Most of the code that has run so far, ciphers' trials above all, won't run again.
+    linux_drop_code()
     interfaceChanged()
     var reason = ending
     while reason == nil {
@@ -141,6 +137,7 @@ public final class Engine {
     device.advance(now: Clock.now)
     perform()
     if wires.interfaceIsGone.load(ordering: .acquiring) { interfaceChanged() }
+    tell(wires.takeNotices())
     reviewRoutes()
     timer.set([device.nextWake(now: Clock.monotonic), routes.nextWake].compactMap { $0 }.min())
   }
@@ -204,6 +201,16 @@ public final class Engine {
     }
   }
 
+  /// Says what of the offloads has turned out not to work here.
+  private func tell(_ notice: Wires.Notice) {
+    if notice.contains(.segmentationEnded) {
+      log.notice("the network card refuses datagrams sent as one (UDP_SEGMENT): sending them one by one from now on")
+    }
+    if notice.contains(.mergedPacketRefused) {
+      log.notice("the kernel refuses some packets merged on their way in: writing such packets one by one from now on")
+    }
+  }
+
   /// Looks at what routes have changed for us, where they have.
   private func reviewRoutes() {
     guard routes.nextWake != nil, let routeMTUs = routes.review(device, interface: wires.tun.index, mark: mark) else {
@@ -260,7 +267,10 @@ public final class Engine {
     isBound = true
     if let reason = opened.withoutIPv4 { log.notice("no IPv4 here (\(reason)): using IPv6 alone") }
     if let reason = opened.withoutIPv6 { log.notice("no IPv6 here (\(reason)): using IPv4 alone") }
-    log.debug("listening on UDP port \(port)")
+    let cipher =
+      wires.cipher == .sodium ? "libsodium" : TrainCipher.vectorProblem.map { "libsodium (\($0))" } ?? "ipsec-mb"
+    log.debug(
+      "listening on UDP port \(port); cipher \(cipher), offloads \(wires.tun.offloads.union(opened.offloads))")
   }
 }
 
@@ -271,15 +281,4 @@ private final class SocketWatch {
   init(_ path: String) throws(Errno) {
     file = try RemovalWatch(of: path)
   }
-}
-
-/// A thread that can stand in an array.
-private final class RunningThread {
-  private var thread: Thread?
-
-  init(_ thread: consuming Thread) {
-    self.thread = consume thread
-  }
-
-  func join() { thread.take()?.join() }
 }

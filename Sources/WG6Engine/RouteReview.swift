@@ -39,12 +39,11 @@ struct RouteReview: ~Copyable {
     isDue = false
     if kernel == nil { kernel = try? Kernel() }
     guard let kernel else { return nil }
-    device.routesChanged { kernel.socket.interfaceLeft(along: $0, mark: mark) }
     var tunnelMTUs: [UInt32: Int?] = [:]
-    device.limitPackets { path in
+    device.routesChanged { path in
       guard let index = kernel.socket.interfaceLeft(along: path, mark: mark) else { return nil }
       if tunnelMTUs[index] == nil { tunnelMTUs[index] = .some(kernel.socket.tunnelMTU(index)) }
-      return tunnelMTUs[index]!
+      return Device.Way(interface: index, tunnelMTU: tunnelMTUs[index]!)
     }
     let routeMTUs = ownRoutesAreDue ? kernel.strictSocket.routeMTUs(via: interface) : nil
     ownRoutesAreDue = false

@@ -1,5 +1,6 @@
 import Glibc
 import SystemPackage
+import WG6Crypto
 import WG6Linux
 
 /// What stood in the way of a start, told to whoever asked for it.
@@ -16,12 +17,24 @@ enum Starting {
   /// What an interface carries before anyone says otherwise: 1500 less the overhead of an IPv6 path.
   static let defaultMTU = 1420
 
+  static func checkCipher(_ wanted: TrainCipher.Kind?) throws(StartError) {
+    guard wanted == .vector, let problem = TrainCipher.vectorProblem else { return }
+    throw StartError("cannot use the vector cipher: \(problem). Without WG6_CIPHER the best that works is chosen")
+  }
+
   static func openTUN(_ sources: Engine.Sources) throws(StartError) -> TUN {
     do {
-      if let descriptor = sources.tunDescriptor { return try TUN(takingOver: descriptor) }
-      return try TUN(named: sources.interface)
+      if let descriptor = sources.tunDescriptor { return try TUN(takingOver: descriptor, offloads: sources.offloads) }
+      return try TUN(named: sources.interface, offloads: sources.offloads)
     } catch {
-      if sources.tunDescriptor != nil { throw StartError("WG_TUN_FD is no TUN descriptor: \(error)") }
+      if sources.tunDescriptor != nil {
+        if error == .protocolNotSupported {
+          throw StartError(
+            "WG_TUN_FD has something before its packets: expected IFF_TUN and IFF_NO_PI, and nothing or 10 bytes of virtio header"
+          )
+        }
+        throw StartError("WG_TUN_FD is no TUN descriptor: \(error)")
+      }
       throw StartError("cannot make interface \(sources.interface): \(error)\(advice(for: error))")
     }
   }

@@ -10,6 +10,7 @@ import WG6Protocol
 public struct UDPSockets: ~Copyable, Sendable {
   private let v4: OwnedDescriptor
   private let v6: OwnedDescriptor
+  let segmentation = Segmentation()
 
   /// Both closed.
   public init() throws(Errno) {
@@ -26,11 +27,16 @@ public struct UDPSockets: ~Copyable, Sendable {
     /// Why a family is missing; `nil` where it is there.
     public let withoutIPv4: Errno?
     public let withoutIPv6: Errno?
+    /// What of the wanted `gso` and `gro` this kernel has.
+    public let offloads: Offloads
   }
 
   /// Binds both families to `port` (0: any that is free in both) under `mark`, replacing what was open. On error
   /// everything is as it was.
-  public borrowing func open(port: UInt16, mark: UInt32) throws(Errno) -> Opened {
+  ///
+  /// - Parameter wanted: of these, `gso` and `gro` as far as this kernel has them. With `gro`, what is received may be many
+  ///   datagrams (`linux_datagram.segment_size`).
+  public borrowing func open(port: UInt16, mark: UInt32, offloads wanted: Offloads = []) throws(Errno) -> Opened {
     for _ in 0..<100 {
       var bound = port
       var missing: (v4: Errno?, v6: Errno?) = (nil, nil)
@@ -39,6 +45,9 @@ public struct UDPSockets: ~Copyable, Sendable {
       let new6 = try UDPSockets.bound(isIPv6: true, &bound, mark, &missing.v6, &collided, mayCollide: port == 0)
       if collided { continue }
       if let reason = missing.v4, missing.v6 != nil { throw reason }
+      var offloads = wanted.intersection([.gso, .gro])
+      if missing.v4 == nil { offloads = UDPSockets.turnOn(offloads, new4.rawValue) }
+      if missing.v6 == nil { offloads = UDPSockets.turnOn(offloads, new6.rawValue) }
       let old4 = try UDPSockets.duplicate(of: v4.rawValue)
       try UDPSockets.put(new4.rawValue, under: v4.rawValue)
       do throws(Errno) {
@@ -48,7 +57,8 @@ public struct UDPSockets: ~Copyable, Sendable {
         try UDPSockets.put(old4.rawValue, under: v4.rawValue)
         throw error
       }
-      return Opened(port: bound, withoutIPv4: missing.v4, withoutIPv6: missing.v6)
+      for isIPv6 in [false, true] { segmentation.set(offloads.contains(.gso), isIPv6: isIPv6) }
+      return Opened(port: bound, withoutIPv4: missing.v4, withoutIPv6: missing.v6, offloads: offloads)
     }
     throw .addressInUse
   }
@@ -64,49 +74,6 @@ public struct UDPSockets: ~Copyable, Sendable {
     // A placeholder takes no mark, and needs none.
     _ = linux_set_mark(v4.rawValue, mark)
     _ = linux_set_mark(v6.rawValue, mark)
-  }
-
-  /// What became of a send.
-  public struct Sent: Sendable {
-    /// Datagrams that the network took; the others are lost.
-    public var count = 0
-    /// Whether they left from another local address than the path names, because that one has gone.
-    public var sourceIsGone = false
-  }
-
-  /// Sends `datagrams` along `path`.
-  ///
-  /// - Parameter patience: how many milliseconds to wait, each time, for room in the socket's buffer.
-  public borrowing func send(
-    _ datagrams: UnsafeMutableBufferPointer<iovec>, along path: PackedPath, patience: Int32 = 0
-  ) -> Sent {
-    let number = descriptor(isIPv6: path.isIPv6)
-    var address = linux_path(path)
-    var sent = Sent()
-    var retries = 0
-    while sent.count < datagrams.count {
-      let count = unsafe linux_send(
-        number, path.isIPv6 ? 1 : 0, &address, datagrams.baseAddress! + sent.count,
-        Int32(datagrams.count - sent.count))
-      switch count {
-      case 1...:
-        sent.count += Int(count)
-      case -EINTR:
-        continue
-      case -EAGAIN where patience > 0:
-        var room = pollfd(fd: number, events: Int16(POLLOUT), revents: 0)
-        guard unsafe poll(&room, 1, patience) > 0 else { return sent }
-      case _ where retries < UDPSockets.retries:
-        // What the network said of earlier datagrams is told here first (IP_RECVERR), once each.
-        retries += 1
-      case _ where address.has_local != 0 && UDPSockets.blamesSource(count):
-        address.has_local = 0
-        sent.sourceIsGone = true
-      default:
-        return sent
-      }
-    }
-    return sent
   }
 
   /// The next piece of news about datagrams that did not arrive.
@@ -128,17 +95,6 @@ public struct UDPSockets: ~Copyable, Sendable {
   }
 
   // MARK: Private
-
-  /// How many errors of other datagrams are passed over in one send.
-  private static let retries = 2
-
-  /// Whether `result` may be the kernel's answer to a source that is none of this machine's addresses.
-  private static func blamesSource(_ result: Int32) -> Bool {
-    switch -result {
-    case EINVAL, EADDRNOTAVAIL, ENETUNREACH, ENODEV: true
-    default: false
-    }
-  }
 
   /// Something harmless under a descriptor number that waits for a socket.
   private static func placeholder() throws(Errno) -> OwnedDescriptor {
@@ -178,6 +134,17 @@ public struct UDPSockets: ~Copyable, Sendable {
     default:
       throw Errno(rawValue: -result)
     }
+  }
+
+  /// Turns on what is wanted and returns what of it the kernel has.
+  private static func turnOn(_ wanted: Offloads, _ socket: Int32) -> Offloads {
+    var offloads = wanted
+    if wanted.contains(.gso), linux_knows_segments(socket) == 0 { offloads.remove(.gso) }
+    // Before 5.12, merging was faulty.
+    if wanted.contains(.gro), linux_kernel_is_at_least(5, 12) == 0 || linux_merge_received(socket) != 0 {
+      offloads.remove(.gro)
+    }
+    return offloads
   }
 
   private static func duplicate(of descriptor: Int32) throws(Errno) -> OwnedDescriptor {

@@ -22,6 +22,7 @@ public enum DropReason: UInt8, CaseIterable, Sendable {
 
   // What was to go out.
   case notAnIPPacket
+  case malformedSuperPacket
   case noPeerForDestination
   case noEndpoint
   case packetTooBig

@@ -42,6 +42,9 @@ struct Wg6d {
     var sources = Engine.Sources(interface: arguments.interface)
     sources.tunDescriptor = Environment.descriptor("WG_TUN_FD")
     sources.controlDescriptor = Environment.descriptor("WG_UAPI_FD")
+    sources.offloads = Offloads.all.without(arguments.disabledOffloads)
+    sources.cipher = arguments.cipher
+    sources.threads = arguments.threads
     let log = Logger(label: "wg6d", factory: Environment.logHandler)
     do throws(StartError) {
       let engine = try Engine(sources, log: log)
@@ -66,6 +69,10 @@ struct Wg6d {
 struct Arguments {
   var interface: String
   var staysInForeground: Bool
+  var disabledOffloads: Offloads
+  /// nil for the best.
+  var cipher: TrainCipher.Kind?
+  var threads = 2
 
   enum Outcome {
     case run(Arguments)
@@ -74,7 +81,7 @@ struct Arguments {
   }
 
   static let usage = """
-    usage: wg6d [-f | --foreground] INTERFACE
+    usage: wg6d [-f | --foreground] [--no-offload[=LIST]] [--threads=N] INTERFACE
 
     Makes INTERFACE, a WireGuard tunnel without any configuration, and listens on
     \(ControlSocket.directory)/INTERFACE.sock for it (`wg set`, `wg6 set`). Goes to the
@@ -82,19 +89,53 @@ struct Arguments {
     Ends when the interface is deleted, when the socket's file is removed, and on
     SIGTERM, SIGINT and SIGHUP; the interface goes with it.
 
+    --no-offload does without what the kernel and network cards can do for many packets
+    at once, or, with a LIST of names and commas between them, without these:
+    \(Offloads.kinds.map { "  \($0.name)  \($0.meaning)" }.joined(separator: "\n"))
+    What this machine lacks is not used anyway.
+
+    --threads=N has N threads carry data, 2 to 64. Two are enough but for a machine with
+    processors to spare; from the third on they take work off the first two.
+
     Environment:
       LOG_LEVEL              silent, error, or verbose (debug is the same); without it,
                              errors and what is missing on this machine
       WG_PROCESS_FOREGROUND  1 is the same as -f
+      WG6_NO_OFFLOAD         all or a LIST: the same as --no-offload
+      WG6_CIPHER             sodium: what does the work on every machine; vector: ipsec-mb,
+                             or fail; without it, the faster one that works here
+      WG6_THREADS            a number: the same as --threads
       WG_TUN_FD, WG_UAPI_FD  descriptors to use in place of a new interface and socket
     """
 
   static func parse(_ words: [String]) -> Outcome {
     var foreground = Environment.value("WG_PROCESS_FOREGROUND") == "1"
+    var disabled: Offloads = []
     var names: [String] = []
+    do throws(UnknownOffload) {
+      if let list = Environment.value("WG6_NO_OFFLOAD"), !list.isEmpty { disabled = try Offloads(named: list) }
+    } catch {
+      return .misuse("WG6_NO_OFFLOAD: \(error)")
+    }
+    var threads = Environment.value("WG6_THREADS") ?? ""
+    var cipher: TrainCipher.Kind?
+    switch Environment.value("WG6_CIPHER") ?? "" {
+    case "": break
+    case "sodium": cipher = .sodium
+    case "vector": cipher = .vector
+    case let other: return .misuse("WG6_CIPHER is “\(other)”: expected sodium or vector")
+    }
     for word in words {
       switch word {
       case "-f", "--foreground": foreground = true
+      case "--no-offload": disabled = .all
+      case _ where word.hasPrefix(noOffload):
+        do throws(UnknownOffload) {
+          disabled.formUnion(try Offloads(named: String(word.dropFirst(noOffload.count))))
+        } catch {
+          return .misuse("--no-offload: \(error)")
+        }
+      case _ where word.hasPrefix(threadsOption): threads = String(word.dropFirst(threadsOption.count))
       case "-h", "--help": return .print(usage)
       case "--version": return .print("wg6d \(Wg6d.version)")
       case _ where word.hasPrefix("-"): return .misuse("unknown option \(word)\n\(usage)")
@@ -107,7 +148,23 @@ struct Arguments {
     guard ControlSocket.isInterfaceName(interface) else {
       return .misuse("“\(interface)” is no interface name: expected 1 to 15 letters, digits and _ = + . -")
     }
-    return .run(Arguments(interface: interface, staysInForeground: foreground))
+    let most = Engine.Sources.mostThreads
+    guard let threads = threads.isEmpty ? 2 : Int(threads), (2...most).contains(threads) else {
+      return .misuse("“\(threads)” is no number of threads: expected 2 to \(most)")
+    }
+    return .run(
+      Arguments(
+        interface: interface, staysInForeground: foreground, disabledOffloads: disabled, cipher: cipher,
+        threads: threads))
+  }
+
+  private static let noOffload = "--no-offload="
+  private static let threadsOption = "--threads="
+
+  /// The command line for the same in the foreground, which the environment asks for.
+  var forChild: [String] {
+    let options = disabledOffloads.isEmpty ? [] : ["\(Arguments.noOffload)\(disabledOffloads)"]
+    return options + ["\(Arguments.threadsOption)\(threads)", interface]
   }
 }
 

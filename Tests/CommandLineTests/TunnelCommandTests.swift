@@ -125,6 +125,25 @@ struct `Tunnels up and down` {
     try space.require(space.wg6(["down", file]))
   }
 
+  @Test func `the daemon is told which offloads to do without, and anyone which names there are`() throws {
+    let space = try Namespace(device: false)
+    let file = try configuration(space)
+    try space.require(space.wg6(["up", "--no-offload", "uso,tso", file]))
+    #expect(try daemons(of: space).map { $0.words.contains("--no-offload=tso,uso") } == [true])
+    try space.require(space.wg6(["down", file]))
+    for (arguments, environment) in [
+      (["--no-offload", "tso,ufo"], [:]), (["--no-offload="], [:]), ([], ["WG6_NO_OFFLOAD": "fast"]),
+    ] as [([String], [String: String])] {
+      let up = try space.wg6(["up"] + arguments + [file], environment: environment)
+      #expect(up.status != 0 && up.errors.contains("tun,tso,uso,gso,gro"), "\(arguments) \(environment): \(up.errors)")
+      #expect(!space.hasLink && !space.hasSocket)
+    }
+    // Nothing is said there.
+    try space.require(space.wg6(["up", file], environment: ["WG6_NO_OFFLOAD": ""]))
+    #expect(try daemons(of: space).map(\.words.count) == [2])
+    try space.require(space.wg6(["down", file]))
+  }
+
   @Test(arguments: [SIGTERM, SIGINT]) func `in the foreground it stays until it is told to go`(signal: Int32) throws {
     let space = try Namespace(device: false)
     let process = try Running(
@@ -158,16 +177,20 @@ struct `Tunnels up and down` {
 
   /// `kill -9` of the daemon that has our interface's name for its argument.
   private func kill(_ space: Namespace) throws {
-    for entry in try FileManager.default.contentsOfDirectory(atPath: "/proc") {
+    for daemon in try daemons(of: space) { Foundation.kill(daemon.process, SIGKILL) }
+  }
+
+  /// The processes that serve the interface, and how they were called.
+  private func daemons(of space: Namespace) throws -> [(process: Int32, words: [String])] {
+    try FileManager.default.contentsOfDirectory(atPath: "/proc").compactMap { entry in
       guard let process = Int32(entry), let line = FileManager.default.contents(atPath: "/proc/\(entry)/cmdline") else {
-        continue
+        return nil
       }
       let words = line.split(separator: 0).map { String(decoding: $0, as: UTF8.self) }
-      if words.last == space.interface,
+      guard words.last == space.interface,
         words.first?.hasSuffix(URL(fileURLWithPath: Programs.daemon!).lastPathComponent) == true
-      {
-        Foundation.kill(process, SIGKILL)
-      }
+      else { return nil }
+      return (process, words)
     }
   }
 }

@@ -22,8 +22,8 @@ import WG6Protocol
     func send(_ text: String, along path: PackedPath) -> Bool {
       var bytes = Array(text.utf8)
       return bytes.withUnsafeMutableBytes { bytes in
-        var vector = iovec(iov_base: bytes.baseAddress!, iov_len: bytes.count)
-        return withUnsafeMutablePointer(to: &vector) {
+        var run = DatagramRun(base: bytes.baseAddress!, byteCount: bytes.count, segmentSize: bytes.count)
+        return withUnsafeMutablePointer(to: &run) {
           sockets.send(UnsafeMutableBufferPointer(start: $0, count: 1), along: path).count == 1
         }
       }

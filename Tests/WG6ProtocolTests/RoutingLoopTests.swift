@@ -56,7 +56,7 @@ import WG6Simulation
   @Test func `sends nothing that a tunnel on the way to the peer could carry in pieces alone`() {
     let (alice, datagram) = lost()
     alice.outbox = []
-    alice.device.limitPackets { $0.isIPv6 ? nil : 1420 }
+    alice.device.routesChanged { .init(interface: 2, tunnelMTU: $0.isIPv6 ? nil : 1420) }
     // 1,420 less 20, 8 and 32 bytes.
     func packet(_ size: Int) -> [UInt8] { ipv6Packet(from: 1, to: 2, number: 0, size: size) }
     alice.push([packet(1360)])
@@ -72,10 +72,10 @@ import WG6Simulation
     #expect(alice.drops(.packetTooBig) == 3)
     #expect(alice.errors.count == 1 && alice.outbox.count == 1)
     // However small the tunnel, what every IPv6 link must carry goes out; and everything, once no tunnel is on the way.
-    alice.device.limitPackets { _ in 1280 }
+    alice.device.routesChanged { _ in .init(interface: 2, tunnelMTU: 1280) }
     alice.push([packet(1280), packet(1281)])
     #expect(alice.outbox.map(\.bytes.count) == [1392, 1312])
-    alice.device.limitPackets { _ in nil }
+    alice.device.routesChanged { _ in nil }
     alice.push([packet(1400)])
     #expect(alice.outbox.last?.bytes.count == 1440)
   }

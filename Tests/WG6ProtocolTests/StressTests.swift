@@ -54,22 +54,22 @@ import WG6Simulation
     func sendUntil(_ ending: Ending, to other: Machine, targets: [[UInt8]], seed: UInt64) {
       var random = SeededRandom(seed: seed)
       var outbound = Outbound(plane: plane, reader: 0)
-      let send: (borrowing Train) -> Int = { train in
+      let send: (inout Train) -> Int = { train in
         for index in 0..<train.count { other.incoming.put(Array(train.datagram(index))) }
         return train.byteCount
       }
       while !ending.has {
         outbound.pass()
         if wakesOutbound.exchange(false, ordering: .acquiringAndReleasing) {
-          outbound.flushStaged(now: monotonicClock()) { send($0) }
+          outbound.flushStaged(now: monotonicClock()) { send(&$0) }
         }
         let now = monotonicClock()
         for _ in 0..<random.below(40) {
           let packet = targets[random.below(targets.count)]
           packet.withUnsafeBytes { outbound.room.copyMemory(from: $0) }
-          _ = outbound.push(length: packet.count, now: now) { send($0) }
+          _ = outbound.push(length: packet.count, now: now) { send(&$0) }
         }
-        outbound.flush(now: now) { send($0) }
+        outbound.flush(now: now) { send(&$0) }
         outbound.leave()
         if random.below(4) == 0 { usleep(200) }
       }

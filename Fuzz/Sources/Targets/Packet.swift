@@ -189,7 +189,7 @@ private final class PacketPlay {
   func send(_ packet: [UInt8], _ read: NaivePacket?) {
     now += Limits.second
     var datagrams: [[UInt8]] = []
-    func keep(_ train: borrowing Train) -> Int {
+    func keep(_ train: inout Train) -> Int {
       for index in 0..<train.count { datagrams.append(Array(train.datagram(index))) }
       return train.byteCount
     }

@@ -14,3 +14,4 @@
 #include "datagrams.h"
 #include "process.h"
 #include "interfaces.h"
+#include "tun.h"

@@ -1,15 +1,5 @@
 #pragma once
 
-#include <net/if.h>
-
-/// Makes or attaches to the TUN interface `name` (IPv4 and IPv6 packets, no header before them). Returns a non-blocking
-/// descriptor or -errno.
-int linux_tun_open(const char *name);
-
-/// The name of the interface behind a TUN descriptor, up to IFNAMSIZ bytes. Returns 0 or -errno; an interface that was
-/// deleted gives -EBADFD.
-int linux_tun_name(int descriptor, char *name);
-
 /// The interface's MTU in bytes, or -errno.
 int linux_interface_mtu(const char *name);
 

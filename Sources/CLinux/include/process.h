@@ -9,3 +9,10 @@ void linux_name_thread(const char *name);
 
 /// dup3 with O_CLOEXEC: puts `descriptor` under `number` as well, closing what was there. Returns 0 or -errno.
 int linux_put_under(int descriptor, int number);
+
+/// Whether the kernel is of version `major`.`minor` or later.
+int linux_kernel_is_at_least(int major, int minor);
+
+/// Gives back the memory that code takes which was used once, at the start: that of every library and of the program. The
+/// kernel reads again from the files what is used again.
+void linux_drop_code(void);

@@ -74,6 +74,11 @@ extension DropReason {
       ("dropped_device_refused_packet", "interface refused packet", "the interface is down, or takes no more")
     case .notAnIPPacket:
       ("dropped_not_an_ip_packet", "not an IP packet", "a program sent what is no IP packet")
+    case .malformedSuperPacket:
+      (
+        "dropped_malformed_super_packet", "malformed super-packet",
+        "the interface handed over a packet to be segmented that can't be: try --no-offload"
+      )
     case .noPeerForDestination:
       ("dropped_no_peer_for_destination", "no peer for destination", "the destination is in no peer's allowed IPs")
     case .noEndpoint:

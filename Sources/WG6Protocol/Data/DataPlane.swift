@@ -66,6 +66,24 @@ public final class DataPlane: Sendable {
   }
 }
 
+/// A data thread's place among those that look things up in the plane.
+public struct DataReader: ~Copyable {
+  private let plane: DataPlane
+  private let number: Int
+
+  /// - Parameter number: below `Quiescence.readerCapacity`, no other thread's.
+  public init(_ plane: DataPlane, number: Int) {
+    self.plane = plane
+    self.number = number
+  }
+
+  /// Call after waking up and between batches: from here on, what was looked up before is forgotten.
+  public func pass() { plane.quiescence.pass(number) }
+
+  /// Call before sleeping.
+  public func leave() { plane.quiescence.leave(number) }
+}
+
 /// Peers with something to tell, each at most once: a stack that is pushed to by any thread and taken whole by one.
 struct EventList: ~Copyable {
   private let head = Atomic<UInt>(0)

@@ -61,8 +61,21 @@ import WG6Crypto
     now.since(createdAt) < Limits.rejectAfterTime
   }
 
+  /// Reserves the counters of up to `count` messages: those from `first` on, as many of them as there are left.
+  func takeCounters(_ count: Int) -> (first: UInt64, count: Int) {
+    let first = sendCounter.wrappingAdd(UInt64(count), ordering: .relaxed).oldValue
+    guard first < Limits.rejectAfterMessages else { return (first, 0) }
+    return (first, Int(min(UInt64(count), Limits.rejectAfterMessages - first)))
+  }
+
+  /// How many messages there are counters left for; more than anyone asks for is not told apart.
+  var countersLeft: Int {
+    let next = sendCounter.load(ordering: .relaxed)
+    return next < Limits.rejectAfterMessages ? Int(clamping: Limits.rejectAfterMessages - next) : 0
+  }
+
   /// Whether there is a counter left for another message.
-  var hasCounters: Bool { sendCounter.load(ordering: .relaxed) < Limits.rejectAfterMessages }
+  var hasCounters: Bool { countersLeft > 0 }
 
   /// Whether messages may still be sent under it.
   func canSend(at now: Nanoseconds) -> Bool {

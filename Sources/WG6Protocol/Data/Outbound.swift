@@ -4,9 +4,17 @@ import WG6Crypto
 /// The way out: packets in, trains out. Belongs to one thread, which reads packets from the device and sends trains.
 ///
 /// Touches a peer's keypair, its path and the allowed-IPs snapshot, and nothing that the control path locks.
-public struct Outbound: ~Copyable {
+@safe public struct Outbound: ~Copyable {
+  /// An IPv6 packet of 65,535 bytes behind its header, which is longer than what IPv4 knows.
+  private static let longestRead = IPv6Header.length + 65535
+
   private let plane: DataPlane
-  private let reader: Int
+  private let reader: DataReader
+  private let cipher: TrainCipher
+  private let leavesSealing: Bool
+  private let headerLength: Int
+  // SAFETY: `headerLength + longestRead` bytes.
+  private let input: UnsafeMutableRawPointer
   private var train = Train()
   /// Peers that packets wait for.
   private var waiting: [PeerReference] = []
@@ -16,73 +24,124 @@ public struct Outbound: ~Copyable {
   /// Whether the control path has something to be told. The thread wakes it and sets this back.
   public var wantsControl = false
 
-  /// - Parameter reader: this thread's number, below `Quiescence.readerCapacity`, no other thread's.
-  public init(plane: DataPlane, reader: Int) {
+  /// - Parameters:
+  ///   - reader: this thread's number, below `Quiescence.readerCapacity`, no other thread's.
+  ///   - cipher: what data is sealed with.
+  ///   - leavesSealing: whether `send` is given trains that are still to be sealed, and may keep them, leaving empty ones in
+  ///     their place.
+  ///   - hasVirtioHeader: whether a `VirtioHeader` stands before each packet, which says how it is to be finished.
+  public init(
+    plane: DataPlane, reader: Int, cipher: consuming TrainCipher = TrainCipher(.sodium), leavesSealing: Bool = false,
+    hasVirtioHeader: Bool = false
+  ) {
     self.plane = plane
-    self.reader = reader
+    self.reader = DataReader(plane, number: reader)
+    self.cipher = cipher
+    self.leavesSealing = leavesSealing
+    headerLength = hasVirtioHeader ? VirtioHeader.length : 0
+    unsafe input = .allocate(byteCount: VirtioHeader.length + Outbound.longestRead, alignment: 64)
   }
 
-  /// Where the next packet is to be read to: 65,535 bytes.
-  public var room: UnsafeMutableRawBufferPointer { unsafe train.room }
+  deinit {
+    unsafe input.deallocate()
+  }
+
+  /// Where the next packet is to be read to, its virtio header first where there is one.
+  public var room: UnsafeMutableRawBufferPointer {
+    unsafe UnsafeMutableRawBufferPointer(start: input, count: headerLength + Outbound.longestRead)
+  }
 
   /// Call after waking up and between batches: from here on, what was looked up before is forgotten.
   public func pass() {
     precondition(train.count == 0)
-    plane.quiescence.pass(reader)
+    reader.pass()
   }
 
   /// Call before sleeping.
   public func leave() {
-    plane.quiescence.leave(reader)
+    reader.leave()
   }
 
-  /// Takes the packet of `length` bytes in `room`: seals it into the train, stages it, or drops it.
+  /// Takes the `length` bytes in `room`: puts the packet, or the segments that it stands for, into the train; stages or
+  /// drops it.
   ///
   /// - Parameter send: called with a train that is full, or for another peer; returns how many bytes the network took.
   /// - Returns: a packet to be written to the device, where the one taken can't be sent and its sender shall be told;
   ///   valid until the next call.
-  public mutating func push(length: Int, now: Nanoseconds, send: (borrowing Train) -> Int) -> UnsafeRawBufferPointer? {
-    guard let packet = unsafe InnerPacket(pushed(length)) else {
+  public mutating func push(length: Int, now: Nanoseconds, send: (inout Train) -> Int) -> UnsafeRawBufferPointer? {
+    precondition(length <= headerLength + Outbound.longestRead)
+    let bytes = unsafe UnsafeMutableRawBufferPointer(
+      start: input + headerLength, count: max(0, length - headerLength))
+    guard let packet = unsafe InnerPacket(UnsafeRawBufferPointer(bytes)) else {
       plane.drop(.notAnIPPacket)
       return nil
     }
     guard let peer = plane.allowedIPs.peer(for: packet.destination, isIPv6: packet.isIPv6) else {
       plane.drop(.noPeerForDestination)
-      return unsafe errors.answer(to: pushed(length), packet, .noPeer, now: now)
+      return unsafe errors.answer(to: UnsafeRawBufferPointer(bytes), packet, .noPeer, now: now)
     }
-    let longest = peer.longestPacket
-    guard length <= longest else {
-      plane.drop(.packetTooBig, of: peer)
-      // Another tunnel's datagram: its sender would cut it into pieces, see `Device.limitPackets`.
-      guard unsafe packet.carriedReceiver(pushed(length)) == nil else { return nil }
-      return unsafe errors.answer(to: pushed(length), packet, .tooBig(mtu: longest), now: now)
-    }
-    if train.peer != peer || !train.hasRoom(for: length) {
-      flush(keeping: length, now: now, send: send)
-      let path = peer.path
-      guard path.isKnown else {
-        plane.drop(.noEndpoint, of: peer)
-        return unsafe errors.answer(to: pushed(length), packet, .noEndpoint, now: now)
-      }
-      guard begin(peer, path, length: length, now: now, send: send) else { return nil }
-    }
-    if unsafe packet.carriedReceiver(pushed(length)) == train.keypair!.pointer.pointee.remoteIndex {
-      // What left as a datagram came back as a packet, and would again, longer each time. Its sender is this device.
-      plane.drop(.routingLoop, of: peer)
+    guard let segments = unsafe segmentation(of: bytes) else {
+      plane.drop(.malformedSuperPacket, of: peer)
       return nil
     }
-    train.seal(length: length, mtu: min(plane.mtu(around: length), longest))
+    // Another tunnel's datagram: its sender would cut it into pieces, see `Device.routesChanged`.
+    let carried = unsafe packet.carriedReceiver(UnsafeRawBufferPointer(bytes))
+    let longest = peer.longestPacket
+    guard segments.length(of: 0) <= longest else {
+      plane.drop(.packetTooBig, of: peer, count: segments.count)
+      guard carried == nil else { return nil }
+      return unsafe errors.answer(to: UnsafeRawBufferPointer(bytes), packet, .tooBig(mtu: longest), now: now)
+    }
+    for index in 0..<segments.count {
+      let length = segments.length(of: index)
+      if train.peer != peer || !train.hasRoom(for: length) {
+        flush(now: now, send: send)
+        let path = peer.path
+        guard path.isKnown else {
+          plane.drop(.noEndpoint, of: peer, count: segments.count - index)
+          return unsafe errors.answer(to: UnsafeRawBufferPointer(bytes), packet, .noEndpoint, now: now)
+        }
+        guard begin(peer, path, now: now) else {
+          unsafe segments.write(index, to: train.room)
+          unsafe stage(UnsafeRawBufferPointer(start: train.room, count: length), for: peer)
+          if let keypair = peer.sending, keypair.canSend(at: now) {
+            sendStaged(peer, keypair, path, now: now, send: send)
+          } else {
+            wantHandshake(peer)
+          }
+          continue
+        }
+      }
+      if let carried, unsafe carried == train.keypair!.pointer.pointee.remoteIndex {
+        // What left as a datagram came back as a packet, and would again, longer each time. Its sender is this device.
+        plane.drop(.routingLoop, of: peer, count: segments.count - index)
+        return nil
+      }
+      unsafe segments.write(index, to: train.room)
+      train.append(length: length, mtu: min(plane.mtu(around: length), longest))
+    }
     return nil
   }
 
-  /// Sends what has been sealed.
-  public mutating func flush(now: Nanoseconds, send: (borrowing Train) -> Int) {
-    flush(keeping: 0, now: now, send: send)
+  /// Seals and sends what is in the train.
+  public mutating func flush(now: Nanoseconds, send: (inout Train) -> Int) {
+    guard train.count > 0, let peer = train.peer, let keypair = train.keypair else { return }
+    // Noted before it is sent: the answer may be here before the call returns.
+    peer.authenticatedSent(at: now)
+    if unsafe peer.pointer.pointee.unanswered.begin(at: now) { post(.unanswered, peer) }
+    let excess = train.number()
+    if excess > 0 { plane.drop(.expiredKey, of: peer, count: excess) }
+    if train.count > 0 {
+      if !leavesSealing { train.seal(with: cipher) }
+      peer.sent(send(&train))
+    }
+    if unsafe keypair.pointer.pointee.isDueWhenSending(at: now) { wantHandshake(peer) }
+    train.removeAll()
   }
 
   /// Sends packets that waited for a key that is there now, and drops those whose peer was given up. Call when woken by
   /// the control path.
-  public mutating func flushStaged(now: Nanoseconds, send: (borrowing Train) -> Int) {
+  public mutating func flushStaged(now: Nanoseconds, send: (inout Train) -> Int) {
     guard !waiting.isEmpty else { return }
     flush(now: now, send: send)
     var index = 0
@@ -92,7 +151,7 @@ public struct Outbound: ~Copyable {
         unsafe plane.drop(.handshakeGivenUp, of: peer, count: peer.staged.pointee.count)
         while unsafe peer.staged.pointee.count > 0 { unsafe unstage(peer) { _ in } }
       } else if let keypair = peer.sending, keypair.canSend(at: now), peer.path.isKnown {
-        sendStaged(peer, keypair, now: now, send: send)
+        sendStaged(peer, keypair, peer.path, now: now, send: send)
       }
       if unsafe peer.staged.pointee.count == 0 {
         waiting.swapAt(index, waiting.count - 1)
@@ -107,34 +166,22 @@ public struct Outbound: ~Copyable {
 
   // MARK: Private
 
-  private func pushed(_ length: Int) -> UnsafeRawBufferPointer {
-    unsafe UnsafeRawBufferPointer(start: train.room.baseAddress, count: length)
-  }
-
-  private mutating func flush(keeping length: Int, now: Nanoseconds, send: (borrowing Train) -> Int) {
-    if train.count > 0, let peer = train.peer, let keypair = train.keypair {
-      // Noted before it is sent: the answer may be here before the call returns.
-      peer.authenticatedSent(at: now)
-      if unsafe peer.pointer.pointee.unanswered.begin(at: now) { post(.unanswered, peer) }
-      peer.sent(send(train))
-      if unsafe keypair.pointer.pointee.isDueWhenSending(at: now) { wantHandshake(peer) }
-      train.reset(movingPacketOf: length)
+  /// What has to be done to the packet at `bytes`; nil where its virtio header does not go with it.
+  private func segmentation(of bytes: UnsafeMutableRawBufferPointer) -> Segmentation? {
+    var header = VirtioHeader()
+    do throws(OffloadError) {
+      if headerLength > 0 {
+        header = unsafe try VirtioHeader(UnsafeRawBufferPointer(start: input, count: headerLength))
+      }
+      return unsafe try Segmentation(header, packet: bytes)
+    } catch {
+      return nil
     }
   }
 
-  /// Makes the empty train one for `peer`; false where the packet in `room` was staged or dropped instead.
-  private mutating func begin(
-    _ peer: PeerReference, _ path: PackedPath, length: Int, now: Nanoseconds, send: (borrowing Train) -> Int
-  ) -> Bool {
-    guard let keypair = peer.sending, keypair.canSend(at: now) else {
-      unsafe stage(pushed(length), for: peer)
-      wantHandshake(peer)
-      return false
-    }
-    if unsafe peer.staged.pointee.count > 0 {
-      // The key came between two packets: those that waited go first, and this one behind them.
-      unsafe stage(pushed(length), for: peer)
-      sendStaged(peer, keypair, now: now, send: send)
+  /// Makes the empty train one for `peer`; false where it has no key, or where packets wait that go first.
+  private mutating func begin(_ peer: PeerReference, _ path: PackedPath, now: Nanoseconds) -> Bool {
+    guard let keypair = peer.sending, keypair.canSend(at: now), unsafe peer.staged.pointee.count == 0 else {
       return false
     }
     train.begin(peer, keypair, path)
@@ -142,17 +189,20 @@ public struct Outbound: ~Copyable {
   }
 
   private mutating func sendStaged(
-    _ peer: PeerReference, _ keypair: KeypairReference, now: Nanoseconds, send: (borrowing Train) -> Int
+    _ peer: PeerReference, _ keypair: KeypairReference, _ path: PackedPath, now: Nanoseconds,
+    send: (inout Train) -> Int
   ) {
     while unsafe peer.staged.pointee.count > 0 {
       let length = unsafe peer.staged.pointee.firstLength
-      if !train.hasRoom(for: length) { flush(now: now, send: send) }
-      // The rest waits for the next key, which the flush has asked for.
-      guard unsafe keypair.pointer.pointee.hasCounters else { return }
-      if train.count == 0 { train.begin(peer, keypair, peer.path) }
+      if train.count > 0, !train.hasRoom(for: length) { flush(now: now, send: send) }
+      if train.count == 0 {
+        // The rest waits for the next key, which the flush has asked for.
+        guard unsafe keypair.pointer.pointee.hasCounters else { return }
+        train.begin(peer, keypair, path)
+      }
       let room = unsafe train.room
-      unsafe unstage(peer) { unsafe room.baseAddress!.copyMemory(from: $0.baseAddress!, byteCount: $0.count) }
-      train.seal(length: length, mtu: plane.mtu(around: length))
+      unsafe unstage(peer) { unsafe room.copyMemory(from: $0.baseAddress!, byteCount: $0.count) }
+      train.append(length: length, mtu: min(plane.mtu(around: length), peer.longestPacket))
     }
     flush(now: now, send: send)
   }

@@ -182,24 +182,6 @@ public final class Device {
     reclaim()
   }
 
-  /// Sets how long a packet to each peer may be.
-  ///
-  /// A datagram that is too long for another tunnel would go into that in pieces. Where tunnels lead through each other
-  /// in a circle, what goes round grows each time, and pieces would multiply it where its length should end it.
-  ///
-  /// - Parameter tunnelMTU: the MTU, in bytes, of the tunnel that a path leads through; nil where it leads through none.
-  public func limitPackets(tunnelMTU: (PackedPath) -> Int?) {
-    for case let peer? in peers {
-      let path = peer.reference.path
-      guard path.isKnown, let mtu = tunnelMTU(path) else {
-        peer.reference.longestPacket = Limits.longestPacket
-        continue
-      }
-      let outer = (path.isIPv6 ? 40 : 20) + 8 + DataMessage.overhead
-      peer.reference.longestPacket = min(max(mtu - outer, Limits.smallestMTU), Limits.longestPacket)
-    }
-  }
-
   /// The network says that a datagram sent along `path` did not arrive. Anyone could have said so: it is counted and
   /// reported, for the peer that lives there where there is one, and nothing else comes of it.
   public func refused(_ path: PackedPath, now: Now) {
@@ -211,16 +193,41 @@ public final class Device {
     if let endpoint = path.endpoint { actions.append(.report(.endpointUnreachable(peer.publicKey, endpoint))) }
   }
 
-  /// The machine's addresses or routes have changed: a local address that datagrams to a peer would no longer leave
-  /// with by the interface that it was learnt at is forgotten, and the kernel chooses anew. What the peer sends next
-  /// may teach it again: the answer goes out from where the peer has written to.
+  /// Where datagrams along a path leave the machine.
+  public struct Way: Equatable, Sendable {
+    /// The index of the interface.
+    public var interface: UInt32
+    /// The interface's MTU in bytes where it is another tunnel's.
+    public var tunnelMTU: Int?
+
+    public init(interface: UInt32, tunnelMTU: Int? = nil) {
+      self.interface = interface
+      self.tunnelMTU = tunnelMTU
+    }
+  }
+
+  /// The machine's addresses or routes have changed, and with them the ways to the peers.
   ///
-  /// - Parameter interfaceLeft: the interface that a datagram along a path would leave by; nil where there is no way.
-  public func routesChanged(interfaceLeft: (PackedPath) -> UInt32?) {
+  /// A local address that datagrams would no longer leave with by the interface that it was learnt at is forgotten, and
+  /// the kernel chooses anew. What the peer sends next may teach it again: the answer goes out from where the peer has
+  /// written to.
+  ///
+  /// Packets that would be too long for another tunnel are refused: they would go into that in pieces. Where tunnels lead
+  /// through each other in a circle, what goes round grows each time, and pieces would multiply it where its length
+  /// should end it.
+  ///
+  /// - Parameter way: the way that a path leads; nil where there is none.
+  public func routesChanged(way: (PackedPath) -> Way?) {
     for case let peer? in peers {
       let path = peer.reference.path
-      guard path.hasSource, interfaceLeft(path) != path.sourceInterface else { continue }
-      peer.reference.forgetSource(of: path)
+      var ahead = path.isKnown ? way(path) : nil
+      if path.hasSource, ahead?.interface != path.sourceInterface {
+        peer.reference.forgetSource(of: path)
+        ahead = way(path.withoutSource)
+      }
+      let outer = (path.isIPv6 ? 40 : 20) + 8 + DataMessage.overhead
+      peer.reference.longestPacket =
+        ahead?.tunnelMTU.map { min(max($0 - outer, Limits.smallestMTU), Limits.longestPacket) } ?? Limits.longestPacket
     }
   }
 

@@ -97,6 +97,52 @@
     return unsafe UnsafeBufferPointer(start: pieces, count: count)
   }
 
+  /// Packets in the group at `index`.
+  func packetCount(of index: Int) -> Int {
+    precondition(index >= 0 && index < groupCount)
+    return unsafe groups[index].count
+  }
+
+  /// Writes the packets of the group at `index`, which the device has refused, one by one, and makes no more like it.
+  ///
+  /// Happens once or twice on a kernel that takes less than it said, and may allocate.
+  ///
+  /// - Returns: how many were not taken.
+  mutating func splitRefused(_ index: Int, write: (UnsafeBufferPointer<Piece>) -> Delivery.Written) -> Int {
+    let count = packetCount(of: index)
+    let parts = unsafe pieces(of: index)
+    guard count > 1 else { return 1 }
+    unsafe groups[index].withdraw(from: &rules, lastPayload: parts[parts.count - 1].count)
+    let whole = UnsafeMutableRawBufferPointer.allocate(
+      byteCount: VirtioHeader.length + MergeRules.longest, alignment: 16)
+    let segment = UnsafeMutableRawPointer.allocate(byteCount: VirtioHeader.length + MergeRules.longest, alignment: 16)
+    defer {
+      unsafe whole.deallocate()
+      unsafe segment.deallocate()
+    }
+    var length = 0
+    for number in parts.indices {
+      let part = unsafe parts[number]
+      unsafe (whole.baseAddress! + length).copyMemory(from: part.base, byteCount: part.count)
+      length += part.count
+    }
+    let packet = unsafe UnsafeMutableRawBufferPointer(rebasing: whole[VirtioHeader.length..<length])
+    guard let header = unsafe try? VirtioHeader(UnsafeRawBufferPointer(whole)),
+      let segments = unsafe try? Segmentation(header, packet: packet)
+    else { return count }
+    var lost = 0
+    for number in 0..<segments.count {
+      unsafe VirtioHeader().write(to: segment)
+      unsafe segments.write(number, to: segment + VirtioHeader.length)
+      var piece = unsafe Piece(base: segment, count: VirtioHeader.length + segments.length(of: number))
+      let written = unsafe withUnsafePointer(to: &piece) {
+        unsafe write(UnsafeBufferPointer(start: $0, count: 1))
+      }
+      if written != .taken { lost += 1 }
+    }
+    return lost
+  }
+
   /// Forgets all packets.
   public mutating func removeAll() {
     count = 0

@@ -13,6 +13,14 @@ public struct MergeRules: Sendable {
   public var takesShortTail = true
 
   public init() {}
+
+  /// Each packet on its own.
+  public static let nothing: MergeRules = {
+    var rules = MergeRules()
+    rules.tcp = false
+    rules.udp = false
+    return rules
+  }()
 }
 
 /// Packets of one flow that will be written as one, the first of them giving the headers.
@@ -87,6 +95,17 @@ public struct MergeRules: Sendable {
     guard first.kind == .tcp else { return true }
     return packet.flags & TCPFlags.cwr == 0
       && packet.sequence == first.sequence &+ UInt32(truncatingIfNeeded: length - first.headerLength)
+  }
+
+  /// What a device that refuses this group does not take: the rule that keeps others like it from being made.
+  func withdraw(from rules: inout MergeRules, lastPayload: Int) {
+    if lastPayload < first.payloadLength, rules.takesShortTail {
+      rules.takesShortTail = false
+    } else if first.kind == .udp {
+      rules.udp = false
+    } else {
+      rules.tcp = false
+    }
   }
 
   /// Makes the headers of the first packet those of the super-packet, and writes the virtio header before them.

@@ -10,6 +10,7 @@ struct Tunnel {
   let interface: String
   let configuration: ConfigurationFile
   let update: DeviceUpdate
+  let disabledOffloads: Offloads
   let steps: Steps
 
   /// What wg-quick takes where the path to the peers is unknown: 1500 bytes less 80 for an IPv6 outer header.
@@ -62,7 +63,9 @@ struct Tunnel {
     steps.tell("starting \(daemon)")
     let child: Child
     do {
-      child = try Child(daemon, staying ? ["-f", interface] : [interface])
+      // Other daemons know no such option.
+      let options = disabledOffloads.isEmpty ? [] : ["--no-offload=\(disabledOffloads)"]
+      child = try Child(daemon, options + (staying ? ["-f", interface] : [interface]))
     } catch {
       throw StepFailure(reason: "\(daemon): \(systemText(error.rawValue))")
     }

@@ -30,6 +30,12 @@ struct Up: ParsableCommand {
   @Flag(name: [.short, .long], help: "Stay, and take the tunnel down at SIGINT or SIGTERM.")
   var foreground = false
 
+  @Option(
+    help: ArgumentHelp(
+      "Do without offloads, all or a list of names: see wg6d(8).", valueName: "all|list"),
+    transform: Offloads.init(argument:))
+  var noOffload: Offloads = []
+
   func run() throws {
     let source = ConfigurationSource(named: tunnel)
     let interface = try source.interface()
@@ -45,7 +51,7 @@ struct Up: ParsableCommand {
     let tunnel = Tunnel(
       interface: interface, configuration: configuration,
       update: configuration.update(replacing: true, endpoints: endpoints),
-      steps: steps)
+      disabledOffloads: noOffload, steps: steps)
     let child = try tunnel.start(daemon, staying: foreground, &signals)
     guard let child else { return }
     steps.tell("serving until SIGINT or SIGTERM")
@@ -55,6 +61,17 @@ struct Up: ParsableCommand {
     case .exited(0): return
     case .exited(let status): throw ExitCode(status)
     case .signalled(let signal): throw failure("\(interface): the daemon ended by signal \(signal)")
+    }
+  }
+}
+
+extension Offloads {
+  /// What stands behind an option.
+  fileprivate init(argument: String) throws {
+    do throws(UnknownOffload) {
+      try self.init(named: argument)
+    } catch {
+      throw ValidationError(error.description)
     }
   }
 }

@@ -2,6 +2,7 @@ import CLinux
 import Glibc
 import Synchronization
 import SystemPackage
+import WG6Crypto
 import WG6Linux
 import WG6Protocol
 
@@ -15,6 +16,12 @@ final class Wires: Sendable {
   let handshakes = Ring<ArrivedMessage>(capacity: 4096)
   /// Likewise: where datagrams went that did not arrive.
   let refusals = Ring<PackedPath>(capacity: 64)
+
+  /// Wanted of the sockets.
+  let offloads: Offloads
+  /// What data is sealed and opened with; nil for the best.
+  let cipher: TrainCipher.Kind?
+  private let notices = Atomic<UInt8>(0)
 
   /// Wakes the control thread: events to handle, messages to read, a thread that failed.
   let control: Bell
@@ -46,9 +53,31 @@ final class Wires: Sendable {
     control.ring()
   }
 
-  init(tun: consuming TUN, plane: DataPlane) throws(Errno) {
+  /// What a data thread has found out about this machine, for people to know.
+  struct Notice: OptionSet {
+    let rawValue: UInt8
+    static let segmentationEnded = Notice(rawValue: 1)
+    static let mergedPacketRefused = Notice(rawValue: 2)
+  }
+
+  /// Tells the control thread, once until it looks.
+  func note(_ notice: Notice) {
+    if notices.bitwiseOr(notice.rawValue, ordering: .relaxed).oldValue & notice.rawValue == 0 { control.ring() }
+  }
+
+  func takeNotices() -> Notice {
+    // As good as always there is none.
+    guard notices.load(ordering: .relaxed) != 0 else { return [] }
+    return Notice(rawValue: notices.exchange(0, ordering: .relaxed))
+  }
+
+  init(
+    tun: consuming TUN, plane: DataPlane, offloads: Offloads, cipher: TrainCipher.Kind?
+  ) throws(Errno) {
     self.tun = tun
     self.plane = plane
+    self.offloads = offloads
+    self.cipher = cipher
     sockets = try UDPSockets()
     control = try Bell()
     outbound = try Bell()
@@ -60,9 +89,17 @@ final class Wires: Sendable {
     try inboundPoller.add(inbound.descriptor.rawValue, token: Token.bell)
   }
 
+  /// What the device takes in one piece.
+  var mergeRules: MergeRules {
+    var rules = MergeRules()
+    rules.tcp = tun.offloads.contains(.tso)
+    rules.udp = tun.offloads.contains(.uso)
+    return rules
+  }
+
   /// Binds both sockets, and has the inbound thread listen to them.
   func open(port: UInt16, mark: UInt32) throws(Errno) -> UDPSockets.Opened {
-    let opened = try sockets.open(port: port, mark: mark)
+    let opened = try sockets.open(port: port, mark: mark, offloads: offloads)
     // The sockets that were there before left the poller when they were closed.
     if opened.withoutIPv4 == nil { try inboundPoller.add(sockets.descriptor(isIPv6: false), token: Token.v4) }
     if opened.withoutIPv6 == nil { try inboundPoller.add(sockets.descriptor(isIPv6: true), token: Token.v6) }
@@ -72,9 +109,9 @@ final class Wires: Sendable {
   /// Sends one message.
   func send(_ message: ControlMessage, along path: PackedPath) -> UDPSockets.Sent {
     unsafe message.withUnsafeBytes { bytes in
-      var vector = unsafe iovec(
-        iov_base: UnsafeMutableRawPointer(mutating: bytes.baseAddress!), iov_len: bytes.count)
-      return unsafe withUnsafeMutablePointer(to: &vector) {
+      var run = unsafe DatagramRun(
+        base: UnsafeMutableRawPointer(mutating: bytes.baseAddress!), byteCount: bytes.count, segmentSize: bytes.count)
+      return unsafe withUnsafeMutablePointer(to: &run) {
         unsafe sockets.send(UnsafeMutableBufferPointer(start: $0, count: 1), along: path)
       }
     }

@@ -1,0 +1,161 @@
+import CLinux
+import Glibc
+import WG6Protocol
+
+extension UDPSockets {
+  /// What became of a send.
+  public struct Sent: Sendable {
+    /// Datagrams that the network took; the others are lost.
+    public var count = 0
+    /// Bytes of them.
+    public var byteCount = 0
+    /// Whether they left from another local address than the path names, because that one has gone.
+    public var sourceIsGone = false
+    /// Whether it was this send that found out that runs can't be sent as one message here, and ended that for its family:
+    /// something to tell the user.
+    public var endedSegmentation = false
+  }
+
+  /// Sends the datagrams of `runs` along `path`: each run as one message where the network takes that, else datagram by
+  /// datagram. Allocates nothing.
+  ///
+  /// - Parameter patience: how many milliseconds to wait, each time, for room in the socket's buffer.
+  public borrowing func send(
+    _ runs: UnsafeMutableBufferPointer<DatagramRun>, along path: PackedPath, patience: Int32 = 0
+  ) -> Sent {
+    var attempt = Attempt(descriptor(isIPv6: path.isIPv6), path, patience)
+    var index = 0
+    while index < runs.count {
+      let rest = unsafe UnsafeMutableBufferPointer(rebasing: runs[index...])
+      let wholeCount = unsafe countGoingWhole(rest, along: path)
+      guard wholeCount > 0 else {
+        guard unsafe attempt.sendSingly(rest[0]) else { break }
+        index += 1
+        continue
+      }
+      let result = unsafe attempt.send(rest.baseAddress!, count: wholeCount)
+      if result > 0 {
+        index += Int(result)
+      } else if !attempt.goesOn(after: result) {
+        let run = unsafe rest[0]
+        if run.isCut, let refusal = SegmentationRefusal(result) {
+          let sourceWasGone = attempt.sent.sourceIsGone
+          guard attempt.sendSingly(run) else { break }
+          index += 1
+          // A source that has gone is refused with the same errors.
+          if attempt.sent.sourceIsGone == sourceWasGone { note(refusal, of: run, along: path, &attempt.sent) }
+        } else if !attempt.leavesSource(after: result) {
+          break
+        }
+      }
+    }
+    return attempt.sent
+  }
+
+  /// Whether runs to this family go out as one message each: offload was wanted when the sockets were opened, the kernel
+  /// has it, and no network card has refused it since.
+  public func sendsRunsWhole(isIPv6: Bool) -> Bool { segmentation.isOn(isIPv6: isIPv6) }
+
+  /// How many of the first runs can be sent as they are.
+  private func countGoingWhole(_ runs: UnsafeMutableBufferPointer<DatagramRun>, along path: PackedPath) -> Int {
+    var count = 0
+    while count < min(runs.count, Int(LINUX_BATCH)) {
+      let run = unsafe runs[count]
+      if run.isCut, !segmentation.allows(run.segmentSize, along: path) { break }
+      count += 1
+    }
+    return count
+  }
+
+  /// Datagrams were refused as one message, and taken one by one.
+  private func note(
+    _ refusal: SegmentationRefusal, of run: DatagramRun, along path: PackedPath, _ sent: inout Sent
+  ) {
+    switch refusal {
+    case .size: segmentation.refused(run.segmentSize, along: path)
+    case .device: if segmentation.turnOff(isIPv6: path.isIPv6) { sent.endedSegmentation = true }
+    }
+  }
+}
+
+/// One send on its way: what went out, and what was tried when something did not.
+private struct Attempt {
+  /// How many errors in a row are passed over: what the network said of earlier datagrams is told here first
+  /// (IP_RECVERR), once each.
+  private static let mostRetries = 2
+
+  private let number: Int32
+  private let family: Int32
+  private var address: linux_path
+  private let patience: Int32
+  private var retries = 0
+  var sent = UDPSockets.Sent()
+
+  init(_ number: Int32, _ path: PackedPath, _ patience: Int32) {
+    self.number = number
+    family = path.isIPv6 ? 1 : 0
+    address = linux_path(path)
+    self.patience = patience
+  }
+
+  /// Returns how many runs went out, or a negative errno.
+  mutating func send(_ runs: UnsafeMutablePointer<DatagramRun>, count: Int) -> Int32 {
+    // SAFETY: a `DatagramRun` is laid out as a `linux_run`.
+    let bare = unsafe UnsafeRawPointer(runs).assumingMemoryBound(to: linux_run.self)
+    let result = unsafe linux_send(number, family, &address, bare, Int32(count))
+    if result > 0 {
+      for index in 0..<Int(result) {
+        unsafe sent.count += runs[index].count
+        unsafe sent.byteCount += runs[index].byteCount
+      }
+      retries = 0
+    }
+    return result
+  }
+
+  /// Sends datagram by datagram; false where that came to an end before its time.
+  mutating func sendSingly(_ run: DatagramRun) -> Bool {
+    var rest = run
+    while rest.byteCount > 0 {
+      let result = unsafe withUnsafePointer(to: &rest) {
+        let bare = unsafe UnsafeRawPointer($0).assumingMemoryBound(to: linux_run.self)
+        return unsafe linux_send_singly(number, family, &address, bare)
+      }
+      if result > 0 {
+        sent.count += Int(result)
+        sent.byteCount += rest.removeFirst(Int(result))
+        retries = 0
+      } else if !goesOn(after: result), !leavesSource(after: result) {
+        return false
+      }
+    }
+    return true
+  }
+
+  /// Whether the same is worth being tried again; waits for room in the socket's buffer.
+  mutating func goesOn(after result: Int32) -> Bool {
+    switch result {
+    case -EINTR:
+      return true
+    case -EAGAIN:
+      var room = pollfd(fd: number, events: Int16(POLLOUT), revents: 0)
+      return unsafe patience > 0 && poll(&room, 1, patience) > 0
+    default:
+      retries += 1
+      return retries <= Attempt.mostRetries
+    }
+  }
+
+  /// Whether `result` may be the kernel's answer to a source that is none of this machine's addresses; it chooses from
+  /// then on.
+  mutating func leavesSource(after result: Int32) -> Bool {
+    guard address.has_local != 0 else { return false }
+    switch -result {
+    case EINVAL, EADDRNOTAVAIL, ENETUNREACH, ENODEV: break
+    default: return false
+    }
+    address.has_local = 0
+    sent.sourceIsGone = true
+    return true
+  }
+}
