@@ -267,10 +267,9 @@ public final class Engine {
     isBound = true
     if let reason = opened.withoutIPv4 { log.notice("no IPv4 here (\(reason)): using IPv6 alone") }
     if let reason = opened.withoutIPv6 { log.notice("no IPv6 here (\(reason)): using IPv4 alone") }
-    let cipher =
-      wires.cipher == .sodium ? "libsodium" : TrainCipher.vectorProblem.map { "libsodium (\($0))" } ?? "ipsec-mb"
     log.debug(
-      "listening on UDP port \(port); cipher \(cipher), offloads \(wires.tun.offloads.union(opened.offloads))")
+      "listening on UDP port \(port); cipher \(wires.cipherName), offloads \(wires.tun.offloads.union(opened.offloads))"
+    )
   }
 }
 

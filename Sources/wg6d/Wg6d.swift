@@ -72,7 +72,7 @@ struct Arguments {
   var disabledOffloads: Offloads
   /// nil for the best.
   var cipher: TrainCipher.Kind?
-  var threads = 2
+  var threads: Int
 
   enum Outcome {
     case run(Arguments)
@@ -149,7 +149,7 @@ struct Arguments {
       return .misuse("“\(interface)” is no interface name: expected 1 to 15 letters, digits and _ = + . -")
     }
     let most = Engine.Sources.mostThreads
-    guard let threads = threads.isEmpty ? 2 : Int(threads), (2...most).contains(threads) else {
+    guard let threads = threads.isEmpty ? defaultThreads : Int(threads), (2...most).contains(threads) else {
       return .misuse("“\(threads)” is no number of threads: expected 2 to \(most)")
     }
     return .run(
@@ -160,11 +160,14 @@ struct Arguments {
 
   private static let noOffload = "--no-offload="
   private static let threadsOption = "--threads="
+  private static let defaultThreads = 2
 
   /// The command line for the same in the foreground, which the environment asks for.
   var forChild: [String] {
-    let options = disabledOffloads.isEmpty ? [] : ["\(Arguments.noOffload)\(disabledOffloads)"]
-    return options + ["\(Arguments.threadsOption)\(threads)", interface]
+    var options: [String] = []
+    if !disabledOffloads.isEmpty { options.append("\(Arguments.noOffload)\(disabledOffloads)") }
+    if threads != Arguments.defaultThreads { options.append("\(Arguments.threadsOption)\(threads)") }
+    return options + [interface]
   }
 }
 

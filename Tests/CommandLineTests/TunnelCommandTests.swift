@@ -144,12 +144,32 @@ struct `Tunnels up and down` {
     try space.require(space.wg6(["down", file]))
   }
 
+  @Test func `a cipher and a number of threads are the daemon's to take or to refuse`() throws {
+    let space = try Namespace(device: false)
+    let file = try configuration(space)
+    for (name, value, expected) in [
+      ("WG6_CIPHER", "rot13", "expected sodium or vector"), ("WG6_THREADS", "1", "expected 2 to 64"),
+      ("WG6_THREADS", "65", "expected 2 to 64"), ("WG6_THREADS", "many", "expected 2 to 64"),
+    ] {
+      let up = try space.wg6(["up", file], environment: [name: value])
+      #expect(up.status != 0 && up.errors.contains("“\(value)”") && up.errors.contains(expected), "\(up.errors)")
+      #expect(!space.hasLink && !space.hasSocket)
+    }
+    try space.require(space.wg6(["up", file], environment: ["WG6_CIPHER": "sodium", "WG6_THREADS": "5"]))
+    #expect(try daemons(of: space).map { $0.words.contains("--threads=5") } == [true])
+    try space.require(space.wg6(["down", file]))
+  }
+
   @Test(arguments: [SIGTERM, SIGINT]) func `in the foreground it stays until it is told to go`(signal: Int32) throws {
     let space = try Namespace(device: false)
+    let log = space.directory.appendingPathComponent("steps").path
+    _ = FileManager.default.createFile(atPath: log, contents: nil)
     let process = try Running(
-      Programs.ip!, ["netns", "exec", space.name, Programs.wg6, "up", "--foreground", configuration(space)],
-      environment: ["WG6D": Programs.daemon!])
-    try waitUntil("the tunnel is up") { try space.ip("route").output.contains("10.8.0.0/16") }
+      Programs.ip!, ["netns", "exec", space.name, Programs.wg6, "up", "-v", "--foreground", configuration(space)],
+      environment: ["WG6D": Programs.daemon!], files: ["/dev/null", "/dev/null", log])
+    // Before that, a signal takes everything back, and the status says so.
+    try waitUntil("the tunnel is up") { try String(contentsOfFile: log, encoding: .utf8).contains("serving until") }
+    #expect(try space.ip("route").output.contains("10.8.0.0/16"))
     process.send(signal)
     #expect(process.wait() == 0)
     #expect(!space.hasLink && !space.hasSocket)

@@ -91,6 +91,12 @@ final class Wires: Sendable {
     try inboundPoller.add(inbound.descriptor.rawValue, token: Token.bell)
   }
 
+  /// The cipher that data is sealed and opened with, and why it is not the faster one.
+  var cipherName: String {
+    if cipher == .sodium { return "libsodium" }
+    return TrainCipher.vectorProblem.map { "libsodium (\($0))" } ?? "ipsec-mb"
+  }
+
   /// What the device takes in one piece.
   var mergeRules: MergeRules {
     var rules = MergeRules()
