@@ -82,6 +82,11 @@ struct Scenarios {
     .needs("packet-sizes"))
   func packetSizes() throws { try play("packet-sizes") }
 
+  @Test(
+    "With each offload off, on both sides or one, with each cipher and any number of threads, every byte is right",
+    .needs("offloads"), .timeLimit(.minutes(5)))
+  func offloads() throws { try play("offloads") }
+
   @Test("A changed key takes effect at once, and low-order keys cause no packet", .needs("keys"))
   func keys() throws { try play("keys") }
 

@@ -87,6 +87,18 @@ public final class Node {
   public func endpoint(of peer: String) throws -> String {
     try column("endpoints")[peer] ?? ""
   }
+
+  /// What our daemon has dropped, by the reason's name; asks `wg6 show IF drops`.
+  public func drops() throws -> [String: Int] {
+    let lines = try machine.run([Binaries.path(of: "wg6"), "show", interface, "drops"]).lines
+    // "  data seen before: 2 (repeated by the network …)": the interface's come first, and hold its peers' as well.
+    let counts = lines.filter { $0.hasPrefix("  ") }.compactMap { line -> (String, Int)? in
+      let parts = line.trimmed.split(separator: ":", maxSplits: 1)
+      guard parts.count == 2, let count = parts[1].split(separator: " ").first.flatMap({ Int($0) }) else { return nil }
+      return (String(parts[0]), count)
+    }
+    return Dictionary(counts) { first, _ in first }
+  }
 }
 
 /// A peer's section of a configuration.

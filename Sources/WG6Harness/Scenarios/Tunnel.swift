@@ -16,9 +16,11 @@ final class Tunnel {
   /// Cables the two, starts the daemons and configures them. Nothing has been sent yet.
   ///
   /// `suffix` tells the hosts of several tunnels in one lab apart. `prepare` is handed the server before its daemon starts.
+  /// The server is of the lab's implementation and has the client's `environment`, unless something else is said.
   init(
     in lab: Lab, suffix: String = "", endpoint: String = "198.51.100.1:51820", keepalive: Int? = nil,
-    environment: [String: String] = [:], cabled: Bool = true, v6Inside: Bool = true,
+    environment: [String: String] = [:], serverEnvironment: [String: String]? = nil,
+    serverImplementation: Implementation? = nil, cabled: Bool = true, v6Inside: Bool = true,
     prepare: (Host) throws -> Void = { _ in }
   ) throws {
     client = try lab.host("client" + suffix)
@@ -30,7 +32,9 @@ final class Tunnel {
     }
     try prepare(server)
     clientNode = try Node(on: client, lab.implementation, interface: "wg0", environment: environment)
-    serverNode = try Node(on: server, lab.implementation, interface: "wg0", environment: environment)
+    serverNode = try Node(
+      on: server, serverImplementation ?? lab.implementation, interface: "wg0",
+      environment: serverEnvironment ?? environment)
     try serverNode.configure(
       listenPort: Self.port,
       peers: [PeerSettings(clientKey, allowedIPs: [Self.clientInner.v4 + "/32", Self.clientInner.v6 + "/128"])])
