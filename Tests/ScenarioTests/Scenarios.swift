@@ -87,6 +87,11 @@ struct Scenarios {
     .needs("offloads"), .timeLimit(.minutes(5)))
   func offloads() throws { try play("offloads") }
 
+  @Test(
+    "A gigabyte in mixed flows, both ways and through a tunnel inside, arrives without a wrong byte",
+    .needs("transfer"), .timeLimit(.minutes(5)))
+  func transfer() throws { try play("transfer") }
+
   @Test("A changed key takes effect at once, and low-order keys cause no packet", .needs("keys"))
   func keys() throws { try play("keys") }
 

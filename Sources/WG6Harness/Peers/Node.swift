@@ -88,8 +88,9 @@ public final class Node {
     try column("endpoints")[peer] ?? ""
   }
 
-  /// What our daemon has dropped, by the reason's name; asks `wg6 show IF drops`.
-  public func drops() throws -> [String: Int] {
+  /// What our daemon has dropped, by the reason's name, on a network where nobody spoils anything: without the kernel's own
+  /// multicast, which belongs to no peer, and first handshakes that were earlier than the cable's first answer.
+  func unexpectedDrops() throws -> [String: Int] {
     let lines = try machine.run([Binaries.path(of: "wg6"), "show", interface, "drops"]).lines
     // "  data seen before: 2 (repeated by the network …)": the interface's come first, and hold its peers' as well.
     let counts = lines.filter { $0.hasPrefix("  ") }.compactMap { line -> (String, Int)? in
@@ -98,6 +99,7 @@ public final class Node {
       return (String(parts[0]), count)
     }
     return Dictionary(counts) { first, _ in first }
+      .filter { !["no peer for destination", "handshake unanswered"].contains($0.key) }
   }
 }
 

@@ -10,9 +10,9 @@ struct InnerTunnel {
   /// What fits into the first tunnel's 1420 bytes.
   static let mtu = 1340
 
-  init(_ lab: Lab, _ tunnel: Tunnel) throws {
-    clientNode = try Node(on: tunnel.client, lab.implementation, interface: "wg1")
-    serverNode = try Node(on: tunnel.server, lab.implementation, interface: "wg1")
+  init(_ lab: Lab, _ tunnel: Tunnel, environment: [String: String] = [:]) throws {
+    clientNode = try Node(on: tunnel.client, lab.implementation, interface: "wg1", environment: environment)
+    serverNode = try Node(on: tunnel.server, lab.implementation, interface: "wg1", environment: environment)
     try serverNode.configure(
       listenPort: 51_821,
       peers: [PeerSettings(clientNode.keys.publicKey, allowedIPs: [Self.client.v4 + "/32", Self.client.v6 + "/128"])])

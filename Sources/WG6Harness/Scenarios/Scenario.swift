@@ -27,7 +27,8 @@ public struct Scenario: Sendable {
     .oneFamily,
     .firewallMark, .portChange, .allowedIPsFilter, .wgQuick, .wireAbuse, .controlAbuse, .badWeather, .allocations,
     .flood, .floodThroughput, .scanner, .secrets,
-    .counters, .packetSizes, .offloads, .keys, .nesting, .policyRouting, .sourceAddresses, .manyPrefixes, .turnover,
+    .counters, .packetSizes, .offloads, .transfer, .keys, .nesting, .policyRouting, .sourceAddresses, .manyPrefixes,
+    .turnover,
     .unreachable, .stress,
   ]
 
