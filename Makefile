@@ -4,6 +4,9 @@
 # make simulate-nightly   5,000 simulated worlds with new seeds: FROM=1 COUNT=5000 choose them
 # make fuzz       TARGET=message TIME=60: coverage-guided fuzzing of one target for so many seconds (docs/fuzzing.md)
 # make test-asan, make test-tsan   (root) the tests under the address and the thread sanitizer (docs/testing.md)
+# make bench      (root) wg6 beside wireguard-go, into docs/performance.md; BENCH=--quick tries it and writes nothing
+# make bench-micro    the engine's parts, one by one; MICRO='--filter seal.*' chooses
+# make check-hot-path   what every packet runs through, as compiled, allocates and counts nothing
 # make install    PREFIX=/usr/local DESTDIR=
 # NO_INSTALL=1 keeps demo and test from installing Debian packages.
 
@@ -14,11 +17,13 @@ SWIFT ?= swift
 # The runtime goes into the binaries, so that what is tested is what gets installed, and needs no toolchain.
 BUILD = $(SWIFT) build -c release --static-swift-stdlib --explicit-target-dependency-import-check error
 RELEASE = $(CURDIR)/.build/release
-SOURCES = Package.swift Sources Tests Fuzz
+SOURCES = Package.swift Sources Tests Fuzz Benchmarks/Package.swift Benchmarks/Benchmarks
 # gold, the default, can't link libFuzzer; the targets look at the engine's inside.
 FUZZ_FLAGS = --sanitize=address -Xswiftc -sanitize=fuzzer -Xswiftc -use-ld=lld -Xswiftc -enable-testing
 TARGET ?= message
 TIME ?= 60
+BENCH ?= --write docs
+MICRO ?=
 
 bindir = $(DESTDIR)$(PREFIX)/bin
 mandir = $(DESTDIR)$(PREFIX)/share/man
@@ -26,7 +31,7 @@ bash_completions = $(DESTDIR)$(PREFIX)/share/bash-completion/completions
 zsh_completions = $(DESTDIR)$(PREFIX)/share/zsh/site-functions
 fish_completions = $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d
 
-.PHONY: all release demo test test-units test-scenarios simulate-nightly test-asan test-tsan fuzz fuzz-build fuzz-corpus install uninstall format lint clean
+.PHONY: all release check-hot-path demo test test-units test-scenarios simulate-nightly test-asan test-tsan fuzz fuzz-build fuzz-corpus bench bench-micro install uninstall format lint clean
 
 all: release
 
@@ -52,6 +57,9 @@ test-scenarios: release
 	@scripts/install-packages run kernel
 	WG6_BIN=$(RELEASE) $(SWIFT) test --filter ScenarioTests
 
+check-hot-path: release
+	scripts/check-hot-path
+
 FROM ?= $(shell date +%s)
 COUNT ?= 5000
 
@@ -75,6 +83,16 @@ fuzz: fuzz-build
 
 fuzz-corpus: fuzz-build
 	@scripts/fuzz --corpus
+
+bench: release
+	@[ "$$(id -u)" -eq 0 ] || { echo "make bench makes network namespaces: run it as root" >&2; exit 1; }
+	@scripts/install-packages run bench
+	@$(RELEASE)/wg6-lab bench --json .build/bench.json $(BENCH)
+
+# The benchmarks look at the engine's inside.
+bench-micro:
+	@scripts/install-packages build
+	$(SWIFT) package --package-path Benchmarks -Xswiftc -enable-testing benchmark --no-progress $(MICRO)
 
 install: release
 	install -d $(bindir)

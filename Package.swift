@@ -28,7 +28,7 @@ let package = Package(
     .executable(name: "wg6d", targets: ["wg6d"]),
     .library(name: "WG6Protocol", targets: ["WG6Protocol"]),
     .library(name: "WG6Config", targets: ["WG6Config"]),
-    // For the tests: loaded before a daemon, it counts the daemon's calls of malloc.
+    // For tests and benchmarks: loaded before a daemon, or linked, it counts calls of malloc.
     .library(name: "malloc-counter", type: .dynamic, targets: ["CMallocCounter"]),
   ],
   dependencies: [

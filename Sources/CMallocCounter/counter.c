@@ -32,6 +32,8 @@ __attribute__((constructor)) static void open_the_file(void) {
   close(descriptor);
 }
 
+unsigned long malloc_calls(void) { return atomic_load_explicit(calls, memory_order_relaxed); }
+
 static void count(void) {
   atomic_fetch_add_explicit(calls, 1, memory_order_relaxed);
 }

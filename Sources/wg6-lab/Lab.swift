@@ -8,7 +8,7 @@ struct LabCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "wg6-lab",
     abstract: "Networks in a box: watch the scenarios that wg6 is tested with, and explore them by hand.",
-    subcommands: [List.self, Run.self, Clean.self])
+    subcommands: [List.self, Run.self, Bench.self, Clean.self])
 }
 
 /// `wg6-lab list`

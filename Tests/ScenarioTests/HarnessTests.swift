@@ -72,7 +72,7 @@ struct HarnessTests {
 }
 
 /// A directory that goes with its owner.
-private final class TemporaryDirectory {
+final class TemporaryDirectory {
   let path: String
 
   init() throws {

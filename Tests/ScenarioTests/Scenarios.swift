@@ -124,6 +124,11 @@ struct Scenarios {
     .timeLimit(.minutes(15)))
   func interop() throws { try play("interop") }
 
+  @Test(
+    "The load generator keeps its pace and counts what is lost, and the search finds the limit",
+    .needs("load-generator"))
+  func loadGenerator() throws { try play("load-generator") }
+
   /// Plays a scenario and narrates into the log.
   private func play(_ name: String) throws {
     try #require(Scenario.named(name)).run { text in

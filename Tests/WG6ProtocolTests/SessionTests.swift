@@ -123,8 +123,11 @@ import WG6Simulation
     }
   }
 
-  @Test func `a persistent keepalive goes on trying, but keeps nothing that waits for longer than 18 tries`() {
-    let pair = Pair(seed: 32, keepalive: 25)
+  // An interval longer than the 5 s between two tries, and a shorter one, which comes round while they are under way.
+  @Test(arguments: [25, 3])
+  func `a persistent keepalive goes on trying, but keeps nothing that waits for longer than 18 tries`(interval: UInt16)
+  {
+    let pair = Pair(seed: 32, keepalive: interval)
     pair.world.link = .cut
     pair.alice.send(pair.toBob(1))
     pair.world.run(for: 600 * Limits.second)

@@ -37,3 +37,45 @@ void harness_stop(struct harness_flood *flood);
 /// Datagrams that the network took so far, and the bytes in them.
 long harness_sent(struct harness_flood *flood);
 long harness_sent_bytes(struct harness_flood *flood);
+
+/// UDP_SEGMENT, which Swift's view of the headers does not have.
+enum { HARNESS_UDP_SEGMENT = 103 };
+
+/// One sender of a trial: datagrams of `size` bytes, the trial's number first, at a steady pace through a connected socket.
+struct harness_load {
+  int socket;
+  unsigned long trial;
+  size_t size;
+  /// Datagrams that the kernel is handed as one piece, which it cuts itself where the socket has UDP_SEGMENT; else 1.
+  int run;
+  /// Datagrams a second.
+  double rate;
+  /// Nanoseconds.
+  long duration;
+  // What came of it: datagrams that the system took, and in how many nanoseconds.
+  long sent;
+  long elapsed;
+};
+
+/// Sends for the load's duration; takes the calling thread for that long.
+void harness_send_load(struct harness_load *load);
+
+/// Where a trial's datagrams arrive. Others', of earlier trials for example, are not counted.
+struct harness_count {
+  int socket;
+  unsigned long trial;
+  size_t size;
+  // Read and written through the functions below while the count runs.
+  int stops;
+  long received;
+};
+
+/// Counts until it is stopped; takes the calling thread for that long.
+void harness_count_load(struct harness_count *count);
+long harness_received(struct harness_count *count);
+void harness_stop_counting(struct harness_count *count);
+
+/// Sends `count` echo requests of 64 bytes through a connected ICMP datagram socket, the next one `interval` nanoseconds
+/// after the last or when its answer is there, whichever is later, and gives each up after `patience` nanoseconds.
+/// Writes each answered one's time and returns how many there are.
+int harness_round_trips(int socket, int is_ipv6, int count, long interval, long patience, double *milliseconds);

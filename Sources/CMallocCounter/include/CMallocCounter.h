@@ -1,2 +1,4 @@
 #pragma once
-// Nothing to call: the library does its work by being loaded before the C library (LD_PRELOAD).
+
+/// Calls so far, for a program that has linked the library instead of loading it before the C library (LD_PRELOAD).
+unsigned long malloc_calls(void);

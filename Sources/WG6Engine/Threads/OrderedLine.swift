@@ -26,14 +26,10 @@ protocol LinePiece: ~Copyable {
   /// Pieces under way at most; a power of two.
   static var capacity: UInt64 { 8 }
 
-  private struct Slot: ~Copyable {
-    let state = Atomic<UInt32>(SlotState.free)
-    var piece: Piece
-  }
-
-  // SAFETY: `slotCount` slots for as long as the line lives. A slot's piece is the filling thread's while it is free, of
-  // whoever claimed it while it is filled, and of whoever has the baton once it is worked. The work is the baton's.
-  private let slots: UnsafeMutablePointer<Slot>
+  // SAFETY: `slotCount` of each for as long as the line lives. A slot's piece is the filling thread's while it is free, of
+  // whoever claimed it while it is filled, and of whoever has the baton once it is worked. The finisher is the baton's.
+  private let states: UnsafeMutablePointer<Atomic<UInt32>>
+  private let pieces: UnsafeMutablePointer<Piece>
   private let slotCount: Int
   private let finisher: Piece.Finisher
   private let semaphore: UnsafeMutablePointer<sem_t>
@@ -63,8 +59,12 @@ protocol LinePiece: ~Copyable {
     self.helperCount = helperCount
     ownCipher = TrainCipher(cipher)
     slotCount = helperCount > 0 ? Int(Self.capacity) : 0
-    unsafe slots = .allocate(capacity: slotCount)
-    for index in 0..<slotCount { unsafe (slots + index).initialize(to: Slot(piece: makePiece())) }
+    unsafe states = .allocate(capacity: slotCount)
+    unsafe pieces = .allocate(capacity: slotCount)
+    for index in 0..<slotCount {
+      unsafe (states + index).initialize(to: Atomic(SlotState.free))
+      unsafe (pieces + index).initialize(to: makePiece())
+    }
     unsafe semaphore = .allocate(capacity: 1)
     unsafe semaphore.initialize(to: sem_t())
     unsafe sem_init(semaphore, 0, 0)
@@ -73,8 +73,10 @@ protocol LinePiece: ~Copyable {
   deinit {
     unsafe sem_destroy(semaphore)
     unsafe semaphore.deallocate()
-    for index in 0..<slotCount { unsafe (slots + index).deinitialize(count: 1) }
-    unsafe slots.deallocate()
+    unsafe pieces.deinitialize(count: slotCount)
+    unsafe pieces.deallocate()
+    unsafe states.deinitialize(count: slotCount)
+    unsafe states.deallocate()
   }
 
   // MARK: The filling thread
@@ -83,10 +85,10 @@ protocol LinePiece: ~Copyable {
   func submit(_ piece: inout Piece) {
     if helperCount == 0 || piece.isSmall && isIdle { return submitAtOnce(&piece) }
     let number = filled.load(ordering: .relaxed)
-    let slot = unsafe slots + Int(number % Self.capacity)
-    while unsafe slot.pointee.state.load(ordering: .acquiring) != SlotState.free { lend() }
-    unsafe swap(&slot.pointee.piece, &piece)
-    unsafe slot.pointee.state.store(SlotState.filled, ordering: .releasing)
+    let slot = Int(number % Self.capacity)
+    while unsafe states[slot].load(ordering: .acquiring) != SlotState.free { lend() }
+    unsafe swap(&pieces[slot], &piece)
+    unsafe states[slot].store(SlotState.filled, ordering: .releasing)
     // Either a helper that is about to sleep sees this piece, or it is seen here.
     filled.store(number + 1, ordering: .sequentiallyConsistent)
     if sleepers.load(ordering: .sequentiallyConsistent) > 0 { unsafe sem_post(semaphore) }
@@ -144,9 +146,9 @@ protocol LinePiece: ~Copyable {
       if exchanged { break }
       number = original
     }
-    let slot = unsafe slots + Int(number % Self.capacity)
-    unsafe slot.pointee.piece.work(with: cipher)
-    unsafe slot.pointee.state.store(SlotState.worked, ordering: .sequentiallyConsistent)
+    let slot = Int(number % Self.capacity)
+    unsafe pieces[slot].work(with: cipher)
+    unsafe states[slot].store(SlotState.worked, ordering: .sequentiallyConsistent)
     finishNext()
     return true
   }
@@ -156,17 +158,17 @@ protocol LinePiece: ~Copyable {
     // One who takes over from another sees all that he did.
     while !hasBaton.exchange(true, ordering: .sequentiallyConsistent) {
       var number = finished.load(ordering: .relaxed)
-      while unsafe slots[Int(number % Self.capacity)].state.load(ordering: .acquiring) == SlotState.worked {
-        let slot = unsafe slots + Int(number % Self.capacity)
-        unsafe slot.pointee.piece.finish(by: finisher)
-        unsafe slot.pointee.state.store(SlotState.free, ordering: .releasing)
+      var slot = Int(number % Self.capacity)
+      while unsafe states[slot].load(ordering: .acquiring) == SlotState.worked {
+        unsafe pieces[slot].finish(by: finisher)
+        unsafe states[slot].store(SlotState.free, ordering: .releasing)
         number += 1
         finished.store(number, ordering: .releasing)
+        slot = Int(number % Self.capacity)
       }
       hasBaton.store(false, ordering: .sequentiallyConsistent)
       // Another may have been worked on meanwhile, and its worker have found the baton taken.
-      guard unsafe slots[Int(number % Self.capacity)].state.load(ordering: .sequentiallyConsistent) == SlotState.worked
-      else { return }
+      guard unsafe states[slot].load(ordering: .sequentiallyConsistent) == SlotState.worked else { return }
     }
   }
 }

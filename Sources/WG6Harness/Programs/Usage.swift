@@ -27,6 +27,19 @@ struct Usage {
     starved = schedule.count > 1 ? (Double(schedule[1]) ?? 0) / 1e9 : 0
   }
 
+  /// Seconds of processor time of all its threads.
+  var totalSeconds: Double { seconds.values.reduce(0, +) }
+
+  /// Seconds that all of the machine's processors together have worked since it was started, whoever for.
+  static func ofTheMachine() -> Double {
+    // "cpu user nice system idle iowait irq softirq steal …", in ticks; guests' time is in user's already.
+    let line = Files.text("/proc/stat").split(separator: "\n").first ?? ""
+    let ticks = line.split(separator: " ").dropFirst().prefix(7).map { Double($0) ?? 0 }
+    guard ticks.count == 7 else { return 0 }
+    let idle = ticks[3] + ticks[4]
+    return (ticks.reduce(0, +) - idle) / Double(sysconf(Int32(_SC_CLK_TCK)))
+  }
+
   /// Makes the peak count from now on.
   static func forgetPeak(of pid: pid_t) throws {
     let descriptor = open("/proc/\(pid)/clear_refs", O_WRONLY | O_CLOEXEC)

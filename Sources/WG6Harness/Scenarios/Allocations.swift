@@ -3,7 +3,8 @@ import Foundation
 extension Scenario {
   /// The data path allocates nothing: counted by a library that stands before malloc in both daemons.
   static let allocations = Scenario(
-    "allocations", "how often the daemons call malloc during ten thousand pings", needs: [.allocationCounter]
+    "allocations", "how often the daemons call malloc during ten thousand pings and gigabits of TCP",
+    needs: [.allocationCounter]
   ) { lab in
     let counter = "\(lab.directory)/mallocs"
     let library = try Binaries.path(of: "libmalloc-counter.so")
@@ -13,7 +14,14 @@ extension Scenario {
     for address in [Tunnel.serverInner.v4, Tunnel.serverInner.v6] {
       _ = try tunnel.client.floodPing(address, count: 1000)
     }
-    let before = count(in: counter)
+    // Routes and addresses go on changing for a moment after an interface came up, and the control thread looks at them.
+    var before = 0, quietSince = Clock.seconds
+    try waitUntil("the daemons have settled", within: 20, every: 0.1) {
+      let now = count(in: counter)
+      if now != before { quietSince = Clock.seconds }
+      before = now
+      return Clock.seconds - quietSince > 1.5
+    }
     try lab.require(before > 0, "the counter counts: \(before) calls until now")
     var lost = 0
     for address in [Tunnel.serverInner.v4, Tunnel.serverInner.v6] {
@@ -23,6 +31,23 @@ extension Scenario {
     try lab.require(lost == 0, "10,000 pings, 40,000 packets through the two daemons, none lost")
     // A control-plane timer may allocate; a packet may not.
     try lab.require(calls < 100, "\(calls) calls of malloc meanwhile, none of them per packet", "\(calls) calls")
+
+    // Super-packets, trains and merging, both ways; the first second warms up.
+    try Throughput.serve(on: tunnel.server)
+    var gigabits = 0.0, most = 0
+    for address in [Tunnel.serverInner.v4, Tunnel.serverInner.v6] {
+      for back in [false, true] {
+        _ = try Throughput.result(from: tunnel.client, to: address, seconds: 1, back: back)
+        let before = count(in: counter)
+        gigabits += try Throughput.result(from: tunnel.client, to: address, seconds: 1, streams: 4, back: back).amount
+        most = max(most, count(in: counter) - before)
+      }
+    }
+    let segments = Int(gigabits * 1e9 / 8 / 1380)
+    try lab.require(
+      most < 100 && segments > 10_000,
+      "about \(segments) segments of TCP both ways, and \(most) calls of malloc in a second at the most",
+      "\(most) calls, \(segments) segments")
   }
 
   /// The counter is eight bytes that the daemons share.

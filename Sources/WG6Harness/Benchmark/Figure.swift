@@ -1,0 +1,45 @@
+/// One row of the table: what a number says, and of what unit it is.
+public struct Figure: Codable, Hashable, Sendable {
+  /// What programs call it, for example `tcp-1 v4-in-v6 back`.
+  let name: String
+  /// What people read.
+  let title: String
+  let unit: String
+
+  init(_ name: String, _ title: String, _ unit: String) {
+    self.name = name
+    self.title = title
+    self.unit = unit
+  }
+
+  /// TCP through the tunnel. Without a tunnel there is one family only, and the row with both of that family is its.
+  static func tcp(streams: Int, inner: Testbed.Family, outer: Testbed.Family, back: Bool) -> Figure {
+    let (way, arrow) = back ? ("back", "←") : ("there", "→")
+    return Figure(
+      "tcp-\(streams) \(inner.rawValue)-in-\(outer.rawValue) \(way)",
+      "TCP, \(streams == 1 ? "1 stream" : "\(streams) streams"), \(inner.rawValue) in \(outer.rawValue) \(arrow)",
+      "Gbit/s")
+  }
+
+  static let retransmits = Figure("retransmits", "of its segments, sent again", "per Gbit")
+  static let senderTime = Figure("cpu sender", "processor, sender", "s/Gbit")
+  static let receiverTime = Figure("cpu receiver", "processor, receiver", "s/Gbit")
+  static let daemonsTime = Figure("cpu daemons", "processor, sender and receiver", "s/Gbit")
+  static let machineTime = Figure("cpu machine", "processor, whole machine", "s/Gbit")
+  static let resident = Figure("resident", "resident memory after TCP", "MiB")
+  static let peak = Figure("peak", "resident memory at the most", "MiB")
+  static let startUp = Figure("start-up", "start until the control socket answers", "ms")
+  static let datagrams = Figure("udp-1360", "UDP, 1,360 bytes, below 1% loss", "kpps")
+  static let smallDatagrams = Figure("udp-64", "UDP, 64 bytes, below 1% loss", "kpps")
+  /// How many datagrams a program that uses UDP_SEGMENT sends at once.
+  static let run = 32
+  static let runs = Figure("udp-64 runs", "the same, sent \(run) at once", "kpps")
+
+  /// Round trips: the median and the slowest percent, under a name for what else goes on.
+  static func roundTrip(_ when: String, _ title: String) -> (median: Figure, slow: Figure) {
+    (
+      Figure("rtt \(when) p50", "ping, \(title), median", "ms"),
+      Figure("rtt \(when) p99", "ping, \(title), 99th percentile", "ms")
+    )
+  }
+}
