@@ -10,7 +10,8 @@ struct InnerTunnel {
   /// What fits into the first tunnel's 1420 bytes.
   static let mtu = 1340
 
-  init(_ lab: Lab, _ tunnel: Tunnel, environment: [String: String] = [:]) throws {
+  /// `overV4` says which of the first tunnel's families carries it.
+  init(_ lab: Lab, _ tunnel: Tunnel, overV4: Bool = false, environment: [String: String] = [:]) throws {
     clientNode = try Node(on: tunnel.client, lab.implementation, interface: "wg1", environment: environment)
     serverNode = try Node(on: tunnel.server, lab.implementation, interface: "wg1", environment: environment)
     try serverNode.configure(
@@ -20,7 +21,8 @@ struct InnerTunnel {
       listenPort: 51_821,
       peers: [
         PeerSettings(
-          serverNode.keys.publicKey, endpoint: "[\(Tunnel.serverInner.v6)]:51821",
+          serverNode.keys.publicKey,
+          endpoint: (overV4 ? Tunnel.serverInner.v4 : "[\(Tunnel.serverInner.v6)]") + ":51821",
           allowedIPs: [Self.server.v4 + "/32", Self.server.v6 + "/128"])
       ])
     try serverNode.up([Self.server.v4 + "/24", Self.server.v6 + "/64"], mtu: Self.mtu)
