@@ -111,8 +111,6 @@ public final class Engine {
     } catch {
       throw StartError("cannot start a thread: \(error)")
     }
-    // Most of the code that has run so far, ciphers' trials above all, won't run again.
-    linux_drop_code()
     interfaceChanged()
     var reason = ending
     while reason == nil {
@@ -137,7 +135,7 @@ public final class Engine {
     device.advance(now: Clock.now)
     perform()
     if wires.interfaceIsGone.load(ordering: .acquiring) { interfaceChanged() }
-    tell(wires.takeNotices())
+    heed(wires.takeNotices())
     reviewRoutes()
     timer.set([device.nextWake(now: Clock.monotonic), routes.nextWake].compactMap { $0 }.min())
   }
@@ -202,7 +200,9 @@ public final class Engine {
   }
 
   /// Says what of the offloads has turned out not to work here.
-  private func tell(_ notice: Wires.Notice) {
+  private func heed(_ notice: Wires.Notice) {
+    // Most of the code that has run so far, ciphers' trials above all, won't run again.
+    if notice.contains(.started) { linux_drop_code() }
     if notice.contains(.segmentationEnded) {
       log.notice("the network card refuses datagrams sent as one (UDP_SEGMENT): sending them one by one from now on")
     }

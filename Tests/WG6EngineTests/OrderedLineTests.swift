@@ -40,6 +40,7 @@ private final class Ledger: @unchecked Sendable {
   @Test(arguments: [0, 1, 3, 6]) func `is finished in order, each piece worked on once`(helpers: Int) throws {
     let ledger = Ledger()
     let line = OrderedLine(finisher: ledger, cipher: .sodium, helperCount: helpers) { Number() }
+    line.prepare()
     var threads: [JoinedThread] = []
     for _ in 0..<helpers { threads.append(JoinedThread(try Thread(named: "help") { line.help() })) }
     let count = 20_000

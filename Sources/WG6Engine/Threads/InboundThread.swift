@@ -23,6 +23,8 @@ struct InboundThread: ~Copyable {
 
   /// Runs until the engine ends.
   @inline(never) mutating func run() {
+    line.prepare()
+    wires.note(.started)
     while !wires.isEnding.load(ordering: .acquiring) {
       var isReadable = (v4: false, v6: false), hasFailed = (v4: false, v6: false)
       do {

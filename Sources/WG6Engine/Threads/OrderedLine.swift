@@ -35,8 +35,9 @@ protocol LinePiece: ~Copyable {
   private let semaphore: UnsafeMutablePointer<sem_t>
   private let helperCount: Int
   private let cipher: TrainCipher.Kind?
-  /// The filling thread's.
-  private let ownCipher: TrainCipher
+  // SAFETY: the filling thread's; initialized by `prepare`.
+  private let ownCipher: UnsafeMutablePointer<TrainCipher>
+  private let isPrepared = Atomic<Bool>(false)
 
   /// Pieces that came in; written by the filling thread alone.
   private let filled = Atomic<UInt64>(0)
@@ -57,7 +58,7 @@ protocol LinePiece: ~Copyable {
     self.finisher = finisher
     self.cipher = cipher
     self.helperCount = helperCount
-    ownCipher = TrainCipher(cipher)
+    unsafe ownCipher = .allocate(capacity: 1)
     slotCount = helperCount > 0 ? Int(Self.capacity) : 0
     unsafe states = .allocate(capacity: slotCount)
     unsafe pieces = .allocate(capacity: slotCount)
@@ -71,6 +72,8 @@ protocol LinePiece: ~Copyable {
   }
 
   deinit {
+    if isPrepared.load(ordering: .acquiring) { unsafe ownCipher.deinitialize(count: 1) }
+    unsafe ownCipher.deallocate()
     unsafe sem_destroy(semaphore)
     unsafe semaphore.deallocate()
     unsafe pieces.deinitialize(count: slotCount)
@@ -80,6 +83,13 @@ protocol LinePiece: ~Copyable {
   }
 
   // MARK: The filling thread
+
+  /// Makes what the filling thread needs: before anything else. It takes milliseconds, which the control thread need not
+  /// wait for.
+  func prepare() {
+    unsafe ownCipher.initialize(to: TrainCipher(cipher))
+    isPrepared.store(true, ordering: .releasing)
+  }
 
   /// Has `piece` worked on and finished, behind all that came before it, at once or soon. Leaves an empty piece there.
   func submit(_ piece: inout Piece) {
@@ -97,7 +107,7 @@ protocol LinePiece: ~Copyable {
   /// The same, but it is finished on return, and what is left of the piece stays there.
   func submitAtOnce(_ piece: inout Piece) {
     drain()
-    piece.work(with: ownCipher)
+    unsafe piece.work(with: ownCipher.pointee)
     piece.finish(by: finisher)
   }
 
@@ -110,7 +120,7 @@ protocol LinePiece: ~Copyable {
 
   /// Does one piece, or leaves the processor to someone who does.
   private func lend() {
-    if !workOne(ownCipher) { sched_yield() }
+    if !workOne(unsafe ownCipher.pointee) { sched_yield() }
   }
 
   // MARK: Helpers

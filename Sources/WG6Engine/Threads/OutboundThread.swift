@@ -22,6 +22,8 @@ struct OutboundThread: ~Copyable {
 
   /// Runs until the engine ends or the interface is deleted.
   @inline(never) mutating func run() {
+    line.prepare()
+    wires.note(.started)
     while !wires.isEnding.load(ordering: .acquiring) {
       var isRung = false, isReadable = false
       do {

@@ -53,11 +53,13 @@ final class Wires: Sendable {
     control.ring()
   }
 
-  /// What a data thread has found out about this machine, for people to know.
+  /// What a data thread has to say of itself, or has found out about this machine.
   struct Notice: OptionSet {
     let rawValue: UInt8
     static let segmentationEnded = Notice(rawValue: 1)
     static let mergedPacketRefused = Notice(rawValue: 2)
+    /// It has what it needs, and begins.
+    static let started = Notice(rawValue: 4)
   }
 
   /// Tells the control thread, once until it looks.

@@ -20,11 +20,11 @@ public enum Measure: String, CaseIterable, Codable, Sendable {
     var isFull = true
   }
 
-  /// Whether it has anything to say of such a cable: large packets are neither pings nor starts.
+  /// Whether it is taken on such a cable: what is small from the start is not, where large packets are cut.
   func isOf(_ cable: Testbed.Cable) -> Bool {
     switch self {
-    case .startUp, .idle, .loaded, .runs: cable == .whole
-    case .tcp, .streams, .datagrams, .smallDatagrams: true
+    case .startUp, .idle, .loaded, .smallDatagrams, .runs: cable == .whole
+    case .tcp, .streams, .datagrams: true
     }
   }
 
