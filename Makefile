@@ -86,7 +86,7 @@ fuzz-corpus: fuzz-build
 
 bench: release
 	@[ "$$(id -u)" -eq 0 ] || { echo "make bench makes network namespaces: run it as root" >&2; exit 1; }
-	@scripts/install-packages run bench
+	@scripts/install-packages run
 	@$(RELEASE)/wg6-lab bench --json .build/bench.json $(BENCH)
 
 # The benchmarks look at the engine's inside.

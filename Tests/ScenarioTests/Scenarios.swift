@@ -82,6 +82,16 @@ struct Scenarios {
     .needs("packet-sizes"))
   func packetSizes() throws { try play("packet-sizes") }
 
+  @Test(
+    "With each offload off, on both sides or one, with each cipher and any number of threads, every byte is right",
+    .needs("offloads"), .timeLimit(.minutes(5)))
+  func offloads() throws { try play("offloads") }
+
+  @Test(
+    "A gigabyte in mixed flows, both ways and through a tunnel inside, arrives without a wrong byte",
+    .needs("transfer"), .timeLimit(.minutes(5)))
+  func transfer() throws { try play("transfer") }
+
   @Test("A changed key takes effect at once, and low-order keys cause no packet", .needs("keys"))
   func keys() throws { try play("keys") }
 

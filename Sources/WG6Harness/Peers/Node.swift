@@ -87,6 +87,20 @@ public final class Node {
   public func endpoint(of peer: String) throws -> String {
     try column("endpoints")[peer] ?? ""
   }
+
+  /// What our daemon has dropped, by the reason's name, on a network where nobody spoils anything: without the kernel's own
+  /// multicast, which belongs to no peer, and first handshakes that were earlier than the cable's first answer.
+  func unexpectedDrops() throws -> [String: Int] {
+    let lines = try machine.run([Binaries.path(of: "wg6"), "show", interface, "drops"]).lines
+    // "  data seen before: 2 (repeated by the network …)": the interface's come first, and hold its peers' as well.
+    let counts = lines.filter { $0.hasPrefix("  ") }.compactMap { line -> (String, Int)? in
+      let parts = line.trimmed.split(separator: ":", maxSplits: 1)
+      guard parts.count == 2, let count = parts[1].split(separator: " ").first.flatMap({ Int($0) }) else { return nil }
+      return (String(parts[0]), count)
+    }
+    return Dictionary(counts) { first, _ in first }
+      .filter { !["no peer for destination", "handshake unanswered"].contains($0.key) }
+  }
 }
 
 /// A peer's section of a configuration.

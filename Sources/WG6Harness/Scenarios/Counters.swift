@@ -47,7 +47,8 @@ private struct Ledger {
 
   init(_ tunnel: Tunnel) throws {
     self.tunnel = tunnel
-    capture = try tunnel.client.capture(on: "wan", "udp port \(Tunnel.port)", bytes: 1600)
+    // Whole, for messages that were sent as one are captured as one.
+    capture = try tunnel.client.capture(on: "wan", "udp port \(Tunnel.port)", bytes: 65_535)
   }
 
   /// Fails unless both sides' counters say `toServer` and `toClient`, and as much more as keepalives were captured: on a

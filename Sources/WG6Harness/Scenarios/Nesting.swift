@@ -96,43 +96,20 @@ extension Scenario {
   }
 }
 
-/// A second tunnel between the same two hosts, inside the first.
-private struct InnerTunnel {
-  let clientNode: Node
-  let serverNode: Node
-
-  static let client = (v4: "10.67.0.2", v6: "fd67::2")
-  static let server = (v4: "10.67.0.1", v6: "fd67::1")
-
-  init(_ lab: Lab, _ tunnel: Tunnel) throws {
-    clientNode = try Node(on: tunnel.client, lab.implementation, interface: "wg1")
-    serverNode = try Node(on: tunnel.server, lab.implementation, interface: "wg1")
-    try serverNode.configure(
-      listenPort: 51_821,
-      peers: [PeerSettings(clientNode.keys.publicKey, allowedIPs: [Self.client.v4 + "/32", Self.client.v6 + "/128"])])
-    try clientNode.configure(
-      listenPort: 51_821,
-      peers: [
-        PeerSettings(
-          serverNode.keys.publicKey, endpoint: "[\(Tunnel.serverInner.v6)]:51821",
-          allowedIPs: [Self.server.v4 + "/32", Self.server.v6 + "/128"])
-      ])
-    try serverNode.up([Self.server.v4 + "/24", Self.server.v6 + "/64"], mtu: 1340)
-    try clientNode.up([Self.client.v4 + "/24", Self.client.v6 + "/64"], mtu: 1340)
-  }
-
+extension InnerTunnel {
   /// Fails unless the inner tunnel carries everything, in packets that fit.
-  func carries(_ lab: Lab, _ tunnel: Tunnel, _ random: SeededGenerator) throws {
+  fileprivate func carries(_ lab: Lab, _ tunnel: Tunnel, _ random: SeededGenerator) throws {
     let fragments = try tunnel.client.capture(on: "wan", "ip[6:2] & 0x3fff != 0")
     for (own, target, header) in [(Self.client.v4, Self.server.v4, 28), (Self.client.v6, Self.server.v6, 48)] {
       try tunnel.client.reach(target)
       let pings = try tunnel.client.startPing(
-        target, count: 20, every: 0.02, "-s", "\(1340 - header)", "-M", "do"
+        target, count: 20, every: 0.02, "-s", "\(Self.mtu - header)", "-M", "do"
       ).result(within: 30)
-      try lab.require(pings.lost == 0, "20 pings of 1340 bytes to \(target) through both layers, none lost")
+      try lab.require(pings.lost == 0, "20 pings of \(Self.mtu) bytes to \(target) through both layers, none lost")
       let traffic = try CheckedTraffic(
         from: (tunnel.client, own), to: (tunnel.server, target), port: header == 28 ? 7004 : 7006,
-        load: .init(streamBytes: 5_000_000, streamRate: 10_000_000, datagramSizes: 16...(1340 - header)), random: random
+        load: .init(streamBytes: 5_000_000, streamRate: 10_000_000, datagramSizes: 16...(Self.mtu - header)),
+        random: random
       )
       try waitUntil("the stream is through", within: 60) {
         let now = traffic.figures

@@ -27,8 +27,8 @@ public struct Scenario: Sendable {
     .oneFamily,
     .firewallMark, .portChange, .allowedIPsFilter, .wgQuick, .wireAbuse, .controlAbuse, .badWeather, .allocations,
     .flood, .floodThroughput, .scanner, .secrets,
-    .counters, .packetSizes, .keys, .nesting, .policyRouting, .sourceAddresses, .manyPrefixes, .turnover,
-    .unreachable, .stress, .loadGenerator,
+    .counters, .packetSizes, .offloads, .transfer, .keys, .nesting, .policyRouting, .sourceAddresses, .manyPrefixes,
+    .turnover, .unreachable, .stress, .loadGenerator,
   ]
 
   /// The scenario of that name.

@@ -16,11 +16,13 @@ final class Tunnel {
   /// Cables the two, starts the daemons and configures them. Nothing has been sent yet.
   ///
   /// `implementation` is the lab's, unless several stand side by side. `suffix` tells the hosts of several tunnels in one
-  /// lab apart. `prepare` is handed the server before its daemon starts.
+  /// lab apart. `prepare` is handed the server before its daemon starts. The server is of the client's implementation and
+  /// has its `environment`, unless something else is said.
   init(
     in lab: Lab, _ implementation: Implementation? = nil, suffix: String = "", endpoint: String = "198.51.100.1:51820",
     keepalive: Int? = nil,
-    environment: [String: String] = [:], cabled: Bool = true, v6Inside: Bool = true,
+    environment: [String: String] = [:], serverEnvironment: [String: String]? = nil,
+    serverImplementation: Implementation? = nil, cabled: Bool = true, v6Inside: Bool = true,
     prepare: (Host) throws -> Void = { _ in }
   ) throws {
     client = try lab.host("client" + suffix)
@@ -31,8 +33,11 @@ final class Tunnel {
         server.port("wan", Self.serverOuter.v4 + "/24", Self.serverOuter.v6 + "/64"))
     }
     try prepare(server)
-    clientNode = try Node(on: client, implementation ?? lab.implementation, interface: "wg0", environment: environment)
-    serverNode = try Node(on: server, implementation ?? lab.implementation, interface: "wg0", environment: environment)
+    let implementation = implementation ?? lab.implementation
+    clientNode = try Node(on: client, implementation, interface: "wg0", environment: environment)
+    serverNode = try Node(
+      on: server, serverImplementation ?? implementation, interface: "wg0",
+      environment: serverEnvironment ?? environment)
     try serverNode.configure(
       listenPort: Self.port,
       peers: [PeerSettings(clientKey, allowedIPs: [Self.clientInner.v4 + "/32", Self.clientInner.v6 + "/128"])])
