@@ -41,11 +41,16 @@ long harness_sent_bytes(struct harness_flood *flood);
 /// UDP_SEGMENT, which Swift's view of the headers does not have.
 enum { HARNESS_UDP_SEGMENT = 103 };
 
-/// One sender of a trial: datagrams of `size` bytes, the trial's number first, at a steady pace through a connected socket.
+/// One sender of a trial: datagrams, the trial's number first, at a steady pace through a connected socket.
 struct harness_load {
   int socket;
   unsigned long trial;
-  size_t size;
+  /// Their sizes, one after the other and from the beginning again; more than one for flows only.
+  const size_t *sizes;
+  int size_count;
+  /// Flows that they are of in turn, each from a port of its own; then the socket is a raw one for UDP over IPv4, and a
+  /// datagram has at least 16 bytes. 0: from the socket's own port.
+  int flows;
   /// Datagrams that the kernel is handed as one piece, which it cuts itself where the socket has UDP_SEGMENT; else 1.
   int run;
   /// Datagrams a second.
@@ -64,7 +69,11 @@ void harness_send_load(struct harness_load *load);
 struct harness_count {
   int socket;
   unsigned long trial;
+  /// 0: whatever their sizes.
   size_t size;
+  /// Room for the milliseconds that flows' datagrams were under way, and for how many. May be none.
+  double *delays;
+  long delay_count;
   // Read and written through the functions below while the count runs.
   int stops;
   long received;

@@ -26,6 +26,20 @@ extension Scenario {
       runs.sent % 32 == 0 && runs.sent > 0 && runs.loss == 0, "and as many where 32 are sent at once: \(runs.sent)",
       "\(runs)")
 
+    let flows = try DatagramPath(from: near, to: far, target: target.v4, flows: 100)
+    let capture = try far.capture(on: "wan", "udp dst port 9000")
+    let mixed = flows.trial(sizes: [36, 548, 101], rate: 4000, seconds: 0.5, delays: 2001)
+    capture.stop()
+    let packets = try capture.packets()
+    // The receiving kernel verifies their checksums: what comes from a raw socket is not marked as right.
+    try lab.require(
+      mixed.sent >= 100 && mixed.loss == 0 && Set(packets.map(\.sourcePort)).count == 100
+        && Set(packets.map(\.length)) == [78, 590, 143],
+      "\(mixed.sent) of three sizes and 100 flows, and all received", "\(mixed), \(packets.count) captured")
+    try lab.require(
+      mixed.delays.count == mixed.received && mixed.delays.allSatisfy { (0.0001..<5000).contains($0) },
+      "each timed on its way: \(RoundTrips(milliseconds: mixed.delays).quantile(0.5)) ms", "\(mixed.delays)")
+
     try far.nft(
       """
       table netdev weather {
