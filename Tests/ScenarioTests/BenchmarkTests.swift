@@ -58,6 +58,28 @@ struct BenchmarkTests {
     #expect(RoundTrips(milliseconds: []).quantile(0.5).isNaN)
   }
 
+  @Test("The mix is the simple IMIX of packets that fit the tunnel, each with room for what is written into it")
+  func mix() {
+    let packets = RoutedTraffic.mix.map { $0 + 28 }
+    let counts = Dictionary(packets.map { ($0, 1) }, uniquingKeysWith: +)
+    #expect(counts == [64: 7, 576: 4, 1420: 1])
+    #expect(RoutedTraffic.mix.allSatisfy { $0 >= 16 })
+  }
+
+  @Test("Calls: delays as quantiles, loss in percent, microseconds of the daemons' for each packet sent")
+  func calls() {
+    let trial = DatagramPath.Trial(sent: 200, received: 100, seconds: 1, delays: (1...100).reversed().map(Double.init))
+    let figures = Dictionary(uniqueKeysWithValues: RoutedTraffic.figures(trial, daemonSeconds: 0.004))
+    let expected: [Figure: Double] = [.callsDelay: 50, .callsSlow: 99, .callsLost: 50, .callsTime: 20]
+    #expect(figures == expected)
+    // Without a tunnel there are no daemons.
+    let names = RoutedTraffic.figures(trial, daemonSeconds: nil).map(\.0)
+    #expect(names == [.callsDelay, .callsSlow, .callsLost])
+    // What never arrived has no delay.
+    let lost = RoutedTraffic.figures(.init(sent: 200, received: 0, seconds: 1), daemonSeconds: 0.004)
+    #expect(lost.map(\.0) == [.callsLost, .callsTime] && lost.map(\.1) == [100, 20])
+  }
+
   @Test("Medians are of the rounds, and ratios are taken within each")
   func summaries() throws {
     let figure = Figure.datagrams

@@ -34,6 +34,11 @@ public struct Figure: Codable, Hashable, Sendable {
   /// How many datagrams a program that uses UDP_SEGMENT sends at once.
   static let run = 32
   static let runs = Figure("udp-64 runs", "the same, sent \(run) at once", "kpps")
+  static let forwarded = Figure("forwarded", "forwarded, mixed sizes, 1,000 flows, below 1% loss", "kpps")
+  static let callsDelay = Figure("voip p50", "100 calls forwarded, one way, median", "ms")
+  static let callsSlow = Figure("voip p99", "100 calls forwarded, one way, 99th percentile", "ms")
+  static let callsLost = Figure("voip lost", "of their packets, lost", "%")
+  static let callsTime = Figure("voip cpu", "processor, sender and receiver, for each of them", "µs")
 
   /// Round trips: the median and the slowest percent, under a name for what else goes on.
   static func roundTrip(_ when: String, _ title: String) -> (median: Figure, slow: Figure) {

@@ -10,6 +10,8 @@ public enum Measure: String, CaseIterable, Codable, Sendable {
   case datagrams = "udp-1360"
   case smallDatagrams = "udp-64"
   case runs = "udp-64-runs"
+  case forwarded
+  case calls = "voip"
 
   /// How long, and how much of the matrix.
   struct Extent {
@@ -23,7 +25,7 @@ public enum Measure: String, CaseIterable, Codable, Sendable {
   /// Whether it is taken on such a cable: what is small from the start is not, where large packets are cut.
   func isOf(_ cable: Testbed.Cable) -> Bool {
     switch self {
-    case .startUp, .idle, .loaded, .smallDatagrams, .runs: cable == .whole
+    case .startUp, .idle, .loaded, .smallDatagrams, .runs, .forwarded, .calls: cable == .whole
     case .tcp, .streams, .datagrams: true
     }
   }
@@ -39,6 +41,8 @@ public enum Measure: String, CaseIterable, Codable, Sendable {
     case .datagrams: [(.datagrams, try testbed.datagramRate(size: 1360))]
     case .smallDatagrams: [(.smallDatagrams, try testbed.datagramRate(size: 64))]
     case .runs: [(.runs, try testbed.datagramRate(size: 64, run: Figure.run))]
+    case .forwarded: [(.forwarded, try testbed.forwardedRate())]
+    case .calls: try testbed.calls()
     }
   }
 }

@@ -17,6 +17,7 @@ final class Testbed {
   let client: Host
   let server: Host
   private let tunnel: Tunnel?
+  private var lans: (near: Host, far: Host)?
 
   /// What a packet may measure in the tunnel, and without one just so that segments are of one size for all.
   private static let innerMTU = 1420
@@ -57,6 +58,33 @@ final class Testbed {
       try client.reach(self.address(.v4))
       return try tunnel.serverNode.endpoint(of: tunnel.clientKey).hasPrefix("[") == (outer == .v6)
     }
+  }
+
+  /// The host that the LAN behind the server consists of.
+  static let farAddress = "192.168.2.2"
+
+  /// A host on a LAN behind the client, and one behind the server, with the two as routers; made when first asked for.
+  func networks() throws -> (near: Host, far: Host) {
+    if let lans { return lans }
+    let suffix = "-" + contender.rawValue
+    let (near, far) = (try client.lab.host("near" + suffix), try client.lab.host("far" + suffix))
+    try client.lab.cable(near.port("lan", "192.168.1.2/24"), client.port("lan", "192.168.1.1/24"))
+    try client.lab.cable(far.port("lan", Self.farAddress + "/24"), server.port("lan", "192.168.2.1/24"))
+    try near.route(via: "192.168.1.1")
+    try far.route(via: "192.168.2.1")
+    try client.route("192.168.2.0/24", via: Tunnel.serverInner.v4)
+    try server.route("192.168.1.0/24", via: Tunnel.clientInner.v4)
+    for router in [client, server] { try router.sysctl(["net.ipv4.ip_forward": "1"]) }
+    if let tunnel {
+      let (client, server) = (Tunnel.clientInner, Tunnel.serverInner)
+      try tunnel.clientNode.set(
+        "peer", tunnel.serverKey, "allowed-ips", "\(server.v4)/32,\(server.v6)/128,192.168.2.0/24")
+      try tunnel.serverNode.set(
+        "peer", tunnel.clientKey, "allowed-ips", "\(client.v4)/32,\(client.v6)/128,192.168.1.0/24")
+    }
+    try near.reach(Self.farAddress)
+    lans = (near, far)
+    return (near, far)
   }
 
   /// Has the cable take large packets whole, as a fresh one does, or not.

@@ -1,0 +1,51 @@
+/// What a router with a LAN behind it carries: packets that were made elsewhere, and no two neighbours of one flow.
+enum RoutedTraffic {
+  /// The "simple IMIX", as UDP payloads: of twelve IP packets, seven of 64 bytes, four of 576 and one as large as the
+  /// tunnel takes.
+  static let mix = [64, 576, 64, 64, 576, 64, 1420, 64, 576, 64, 64, 576].map { $0 - headers }
+  static let flows = 1000
+  /// An IP and a UDP header.
+  private static let headers = 28
+
+  /// Calls: each has a packet of `callSize` bytes every 20 ms.
+  static let calls = 100
+  static let callSize = 160
+  static let callRate = Double(calls) * 50
+
+  /// How long the calls' packets were under way, how many were lost, and what each cost the daemons. Where none arrived,
+  /// there is no time.
+  static func figures(_ trial: DatagramPath.Trial, daemonSeconds: Double?) -> [(Figure, Double)] {
+    let delays = RoundTrips(milliseconds: trial.delays)
+    var figures: [(Figure, Double)] = [
+      (.callsDelay, delays.quantile(0.5)), (.callsSlow, delays.quantile(0.99)), (.callsLost, trial.loss * 100),
+    ]
+    if let daemonSeconds { figures.append((.callsTime, daemonSeconds / Double(trial.sent) * 1e6)) }
+    return figures.filter { $0.1.isFinite }
+  }
+}
+
+extension Testbed {
+  /// Thousands of packets a second of mixed sizes and many flows that are forwarded from LAN to LAN.
+  func forwardedRate() throws -> Double {
+    let path = try routedPath(flows: RoutedTraffic.flows)
+    return try RateSearch.highest { path.trial(sizes: RoutedTraffic.mix, rate: $0, seconds: $1) } / 1000
+  }
+
+  /// Calls from LAN to LAN, at an even pace: every packet comes alone.
+  func calls() throws -> [(Figure, Double)] {
+    let path = try routedPath(flows: RoutedTraffic.calls)
+    let seconds = 3.0, room = Int(RoutedTraffic.callRate * seconds)
+    _ = path.trial(sizes: [RoutedTraffic.callSize], rate: RoutedTraffic.callRate, seconds: 0.3)
+    let before = daemonSeconds()
+    let trial = path.trial(
+      sizes: [RoutedTraffic.callSize], rate: RoutedTraffic.callRate, seconds: seconds, delays: room)
+    return RoutedTraffic.figures(trial, daemonSeconds: daemons.isEmpty ? nil : daemonSeconds() - before)
+  }
+
+  private func daemonSeconds() -> Double { daemons.map { Usage(of: $0.pid).totalSeconds }.reduce(0, +) }
+
+  private func routedPath(flows: Int) throws -> DatagramPath {
+    let (near, far) = try networks()
+    return try DatagramPath(from: near, to: far, target: Self.farAddress, flows: flows)
+  }
+}
