@@ -13,6 +13,8 @@ struct InboundThread: ~Copyable {
   private let reader: DataReader
   private let line: OrderedLine<ReceivedBatch>
   private var batch: ReceivedBatch
+  /// Whether the control thread is to be woken: once for all that a batch has for it.
+  private var wantsControl = false
 
   init(_ wires: Wires, _ line: OrderedLine<ReceivedBatch>, isHelped: Bool) {
     self.wires = wires
@@ -59,6 +61,10 @@ struct InboundThread: ~Copyable {
       guard batch.messageCount > 0 else { return }
       for index in 0..<batch.messageCount { take(index, isIPv6: isIPv6) }
       line.submit(&batch)
+      if wantsControl {
+        wantsControl = false
+        wires.control.ring()
+      }
       if !isMore { return }
     }
   }
@@ -74,7 +80,7 @@ struct InboundThread: ~Copyable {
         else { return wires.plane.drop(.handshakeQueueFull) }
         wakesControl = true
       }
-      if wakesControl { wires.control.ring() }
+      if wakesControl { wantsControl = true }
       if isDone { return }
       line.submitAtOnce(&batch)
     } while true
