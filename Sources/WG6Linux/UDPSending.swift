@@ -54,14 +54,14 @@ extension UDPSockets {
 
   /// Whether runs to this family go out as one message each: offload was wanted when the sockets were opened, the kernel
   /// has it, and no network card has refused it since.
-  public func sendsRunsWhole(isIPv6: Bool) -> Bool { segmentation.isOn(isIPv6: isIPv6) }
+  public func sendsRunsWhole(isIPv6: Bool) -> Bool { wholeSending.isOn(isIPv6: isIPv6) }
 
   /// How many of the first runs can be sent as they are.
   private func countGoingWhole(_ runs: UnsafeMutableBufferPointer<DatagramRun>, along path: PackedPath) -> Int {
     var count = 0
     while count < min(runs.count, Int(LINUX_BATCH)) {
       let run = unsafe runs[count]
-      if run.isCut, !segmentation.allows(run.segmentSize, along: path) { break }
+      if run.isCut, !wholeSending.allows(run.segmentSize, along: path) { break }
       count += 1
     }
     return count
@@ -72,8 +72,8 @@ extension UDPSockets {
     _ refusal: SegmentationRefusal, of run: DatagramRun, along path: PackedPath, _ sent: inout Sent
   ) {
     switch refusal {
-    case .size: segmentation.refused(run.segmentSize, along: path)
-    case .device: if segmentation.turnOff(isIPv6: path.isIPv6) { sent.endedSegmentation = true }
+    case .size: wholeSending.refused(run.segmentSize, along: path)
+    case .device: if wholeSending.turnOff(isIPv6: path.isIPv6) { sent.endedSegmentation = true }
     }
   }
 }

@@ -10,7 +10,7 @@ import WG6Protocol
 public struct UDPSockets: ~Copyable, Sendable {
   private let v4: OwnedDescriptor
   private let v6: OwnedDescriptor
-  let segmentation = Segmentation()
+  let wholeSending = WholeSending()
 
   /// Both closed.
   public init() throws(Errno) {
@@ -57,7 +57,7 @@ public struct UDPSockets: ~Copyable, Sendable {
         try UDPSockets.put(old4.rawValue, under: v4.rawValue)
         throw error
       }
-      for isIPv6 in [false, true] { segmentation.set(offloads.contains(.gso), isIPv6: isIPv6) }
+      for isIPv6 in [false, true] { wholeSending.set(offloads.contains(.gso), isIPv6: isIPv6) }
       return Opened(port: bound, withoutIPv4: missing.v4, withoutIPv6: missing.v6, offloads: offloads)
     }
     throw .addressInUse

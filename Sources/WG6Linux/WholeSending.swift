@@ -4,7 +4,7 @@ import WG6Protocol
 /// Where runs of datagrams may go out as one message: to which family, and which destinations do not take them.
 ///
 /// Any thread may ask, and tell. What two say at once is not lost for long: it will be found out again.
-struct Segmentation: ~Copyable, Sendable {
+struct WholeSending: ~Copyable, Sendable {
   private let v4 = Atomic<Bool>(false)
   private let v6 = Atomic<Bool>(false)
   /// Destinations that refused a size, each where its hash says, the later in the earlier one's place: 32 bits of the
@@ -28,7 +28,7 @@ struct Segmentation: ~Copyable, Sendable {
   /// Whether a run of datagrams of `size` bytes may be sent along `path` as one.
   func allows(_ size: Int, along path: PackedPath) -> Bool {
     guard isOn(isIPv6: path.isIPv6) else { return false }
-    let (place, tag) = Segmentation.place(of: path)
+    let (place, tag) = WholeSending.place(of: path)
     let entry = refusals[place].load(ordering: .relaxed)
     guard entry >> 32 == tag, size >= Int(entry >> 16 & 0xFFFF), entry & 0xFFFF != 0 else { return true }
     refusals[place].store(entry - 1, ordering: .relaxed)
@@ -37,8 +37,8 @@ struct Segmentation: ~Copyable, Sendable {
 
   /// `path` has refused datagrams of `size` bytes in one message.
   func refused(_ size: Int, along path: PackedPath) {
-    let (place, tag) = Segmentation.place(of: path)
-    refusals[place].store(tag << 32 | UInt64(size) << 16 | Segmentation.pause, ordering: .relaxed)
+    let (place, tag) = WholeSending.place(of: path)
+    refusals[place].store(tag << 32 | UInt64(size) << 16 | WholeSending.pause, ordering: .relaxed)
   }
 
   /// Where a destination's refusals are noted, and how it is told apart from others there. It need not be hard to guess:

@@ -20,7 +20,7 @@ final class Correspondent: @unchecked Sendable {
   }
 
   func sendsWhole(isIPv6: Bool) -> Bool { sockets.sendsRunsWhole(isIPv6: isIPv6) }
-  func sendsWhole(_ size: Int, along path: PackedPath) -> Bool { sockets.segmentation.allows(size, along: path) }
+  func sendsWhole(_ size: Int, along path: PackedPath) -> Bool { sockets.wholeSending.allows(size, along: path) }
 
   func send(_ runs: [Run], along path: PackedPath, patience: Int32 = 100) -> UDPSockets.Sent {
     var bytes = runs.flatMap(\.bytes)

@@ -241,11 +241,11 @@ import WG6Simulation
   }
 }
 
-/// A `Segmentation` that can stand in an expectation.
+/// A `WholeSending` that can stand in an expectation.
 private final class Held: Sendable {
-  private let segmentation = Segmentation()
+  private let wholeSending = WholeSending()
 
-  func set(_ isOn: Bool, isIPv6: Bool) { segmentation.set(isOn, isIPv6: isIPv6) }
-  func refused(_ size: Int, along path: PackedPath) { segmentation.refused(size, along: path) }
-  func allows(_ size: Int, along path: PackedPath) -> Bool { segmentation.allows(size, along: path) }
+  func set(_ isOn: Bool, isIPv6: Bool) { wholeSending.set(isOn, isIPv6: isIPv6) }
+  func refused(_ size: Int, along path: PackedPath) { wholeSending.refused(size, along: path) }
+  func allows(_ size: Int, along path: PackedPath) -> Bool { wholeSending.allows(size, along: path) }
 }
