@@ -76,7 +76,7 @@ let package = Package(
 
     .target(name: "TestVectors", dependencies: ["WG6Crypto"], path: "Tests/TestVectors", swiftSettings: testing),
     .testTarget(
-      name: "WG6CryptoTests", dependencies: ["WG6Crypto", "CSodium", "CVectorCrypto", "TestVectors"],
+      name: "WG6CryptoTests", dependencies: ["WG6Crypto", "WG6Simulation", "CSodium", "CVectorCrypto", "TestVectors"],
       swiftSettings: testing),
     .testTarget(
       name: "WG6ProtocolTests",

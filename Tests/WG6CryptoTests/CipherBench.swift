@@ -2,6 +2,7 @@ import CSodium
 import CVectorCrypto
 import Foundation
 import Testing
+import WG6Simulation
 
 @testable import WG6Crypto
 
@@ -28,21 +29,6 @@ enum VectorCipher {
   }
 
   struct Missing: Error, CustomStringConvertible { let description: String }
-}
-
-/// SplitMix64: the same seed, the same test.
-struct SeededRandom: RandomNumberGenerator {
-  private var state: UInt64
-
-  init(seed: UInt64) { state = seed }
-
-  mutating func next() -> UInt64 {
-    state &+= 0x9E37_79B9_7F4A_7C15
-    var z = state
-    z = (z ^ (z >> 30)) &* 0xBF58_476D_1CE4_E5B9
-    z = (z ^ (z >> 27)) &* 0x94D0_49BB_1331_11EB
-    return z ^ (z >> 31)
-  }
 }
 
 /// Trains of random messages of given lengths back to back, each message under one of a hundred keys and a counter

@@ -2,6 +2,7 @@ import CSodium
 import Foundation
 import TestVectors
 import Testing
+import WG6Simulation
 
 @testable import WG6Crypto
 

@@ -2,6 +2,7 @@ import CSodium
 import CVectorCrypto
 import Foundation
 import Testing
+import WG6Simulation
 
 @testable import WG6Crypto
 
