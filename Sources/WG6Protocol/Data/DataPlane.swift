@@ -64,6 +64,14 @@ public final class DataPlane: Sendable {
       .oldValue
     return before == 0 && events.push(peer)
   }
+
+  /// Asks for a new session with `peer`, unless the control path is at it.
+  ///
+  /// - Returns: whether the control path must be woken.
+  func requestHandshake(with peer: PeerReference) -> Bool {
+    guard unsafe !peer.pointer.pointee.isHandshaking.load(ordering: .acquiring) else { return false }
+    return post(.handshakeWanted, of: peer)
+  }
 }
 
 /// A data thread's place among those that look things up in the plane.
@@ -82,25 +90,6 @@ public struct DataReader: ~Copyable {
 
   /// Call before sleeping.
   public func leave() { plane.quiescence.leave(number) }
-}
-
-/// A data thread's side of the plane: what it finds out about peers, and whether anyone has to be woken for it.
-protocol DataPath: ~Copyable {
-  var plane: DataPlane { get }
-  /// Whether the control path has something to be told.
-  var wantsControl: Bool { get set }
-}
-
-extension DataPath where Self: ~Copyable {
-  mutating func post(_ event: PeerEvent, _ peer: PeerReference) {
-    if plane.post(event, of: peer) { wantsControl = true }
-  }
-
-  /// Asks for a new session with `peer`, unless the control path is at it.
-  mutating func wantHandshake(_ peer: PeerReference) {
-    guard unsafe !peer.pointer.pointee.isHandshaking.load(ordering: .acquiring) else { return }
-    post(.handshakeWanted, peer)
-  }
 }
 
 /// Peers with something to tell, each at most once: a stack that is pushed to by any thread and taken whole by one.

@@ -4,8 +4,8 @@ import Synchronization
 /// its packet written to the device, merged with others where the device takes that.
 ///
 /// One at a time: here alone replay windows are entered.
-@safe public struct Delivery: DataPath, ~Copyable {
-  let plane: DataPlane
+@safe public struct Delivery: ~Copyable {
+  private let plane: DataPlane
   private var merging: MergeBatch
 
   /// Whether the control path has something to be told. The thread wakes it and sets this back.
@@ -94,6 +94,14 @@ import Synchronization
   private mutating func roam(_ peer: PeerReference, to path: PackedPath) {
     guard unsafe peer.pointer.pointee.path.load() != path else { return }
     if unsafe peer.pointer.pointee.path.tryStore(path) { post(.roamed, peer) }
+  }
+
+  private mutating func wantHandshake(_ peer: PeerReference) {
+    if plane.requestHandshake(with: peer) { wantsControl = true }
+  }
+
+  private mutating func post(_ event: PeerEvent, _ peer: PeerReference) {
+    if plane.post(event, of: peer) { wantsControl = true }
   }
 
   private func dropped(_ reason: DropReason, of peer: PeerReference) -> Int? {

@@ -4,11 +4,11 @@ import WG6Crypto
 /// The way out: packets in, trains out. Belongs to one thread, which reads packets from the device and sends trains.
 ///
 /// Touches a peer's keypair, its path and the allowed-IPs snapshot, and nothing that the control path locks.
-@safe public struct Outbound: DataPath, ~Copyable {
+@safe public struct Outbound: ~Copyable {
   /// An IPv6 packet of 65,535 bytes behind its header, which is longer than what IPv4 knows.
   private static let longestRead = IPv6Header.length + 65535
 
-  let plane: DataPlane
+  private let plane: DataPlane
   private let reader: DataReader
   private let cipher: TrainCipher
   private let leavesSealing: Bool
@@ -230,5 +230,13 @@ import WG6Crypto
     unsafe stagedBytes -= peer.staged.pointee.firstLength
     unsafe peer.staged.pointee.removeFirst(body)
     unsafe peer.pointer.pointee.stagedCount.store(UInt32(peer.staged.pointee.count), ordering: .releasing)
+  }
+
+  private mutating func wantHandshake(_ peer: PeerReference) {
+    if plane.requestHandshake(with: peer) { wantsControl = true }
+  }
+
+  private mutating func post(_ event: PeerEvent, _ peer: PeerReference) {
+    if plane.post(event, of: peer) { wantsControl = true }
   }
 }
