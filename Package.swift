@@ -40,6 +40,7 @@ let package = Package(
     // What the system brings.
     .systemLibrary(name: "CSodium", pkgConfig: "libsodium", providers: [.apt(["libsodium-dev"])]),
     .systemLibrary(name: "CNetlink", pkgConfig: "libnl-route-3.0", providers: [.apt(["libnl-route-3-dev"])]),
+    .systemLibrary(name: "CNftables", pkgConfig: "libnftables", providers: [.apt(["libnftables-dev"])]),
     .target(name: "CLinux"),
     // Loads ipsec-mb when the program runs, so nothing is linked but libsodium.
     .target(name: "CVectorCrypto", dependencies: ["CSodium"]),
@@ -50,7 +51,12 @@ let package = Package(
     .target(name: "WG6Config", dependencies: ["WG6Protocol", "WG6Crypto"], swiftSettings: strict),
     .target(name: "WG6Simulation", dependencies: ["WG6Protocol", "WG6Crypto"], swiftSettings: strict),
     .target(
-      name: "WG6Linux", dependencies: ["WG6Protocol", "WG6Crypto", "CLinux", "CNetlink", system], swiftSettings: strict),
+      name: "WG6Linux",
+      dependencies: ["WG6Protocol", "WG6Crypto", "CLinux", "CNetlink", "CNftables", system], swiftSettings: strict),
+    // What a tunnel changes on a machine, and how that is undone.
+    .target(
+      name: "WG6Tunnel", dependencies: ["WG6Config", "WG6Linux", "WG6Protocol", "WG6Crypto", "CLinux", system],
+      swiftSettings: strict),
     .target(
       name: "WG6Engine",
       dependencies: ["WG6Protocol", "WG6Config", "WG6Crypto", "WG6Linux", "CLinux", logging, system],
@@ -61,7 +67,9 @@ let package = Package(
       name: "wg6d", dependencies: ["WG6Engine", "WG6Linux", "CLinux", logging, system], swiftSettings: strict),
     .executableTarget(
       name: "wg6",
-      dependencies: ["WG6Config", "WG6Protocol", "WG6Crypto", "WG6Linux", "CLinux", argumentParser, system],
+      dependencies: [
+        "WG6Tunnel", "WG6Config", "WG6Protocol", "WG6Crypto", "WG6Linux", "CLinux", argumentParser, system,
+      ],
       swiftSettings: strict),
 
     // What tests and curious people run.
@@ -93,6 +101,10 @@ let package = Package(
       dependencies: [
         "WG6Engine", "WG6Protocol", "WG6Linux", "WG6Crypto", "WG6Simulation", "CLinux", "CHarness", logging, system,
       ],
+      swiftSettings: testing),
+    .testTarget(
+      name: "WG6TunnelTests",
+      dependencies: ["WG6Tunnel", "WG6Config", "WG6Linux", "WG6Protocol", "WG6Crypto", "WG6Simulation", system],
       swiftSettings: testing),
     .testTarget(name: "CommandLineTests", dependencies: ["wg6", "wg6d", "BrokenFiles"], swiftSettings: testing),
     .testTarget(name: "ScenarioTests", dependencies: ["WG6Harness"], swiftSettings: testing),

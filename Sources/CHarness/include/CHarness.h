@@ -88,3 +88,36 @@ void harness_stop_counting(struct harness_count *count);
 /// after the last or when its answer is there, whichever is later, and gives each up after `patience` nanoseconds.
 /// Writes each answered one's time and returns how many there are.
 int harness_round_trips(int socket, int is_ipv6, int count, long interval, long patience, double *milliseconds);
+
+/// Clients that each ask one question at a time, and the next one when they have the answer, as programs ask a resolver.
+struct harness_questions {
+  /// Connected datagram sockets, a client each.
+  const int *sockets;
+  int count;
+  /// Bytes of a question.
+  size_t size;
+  /// Nanoseconds.
+  long duration;
+  /// Room for the milliseconds until an answer, and for how many.
+  double *delays;
+  long delay_count;
+  // What came of it: questions answered, those asked again since no answer came in half a second, and nanoseconds.
+  long answered;
+  long repeated;
+  long elapsed;
+};
+
+/// Asks for the duration; takes the calling thread for that long.
+void harness_ask(struct harness_questions *questions);
+
+/// Who answers, with `size` bytes.
+struct harness_answers {
+  int socket;
+  size_t size;
+  // Written through the function below.
+  int stops;
+};
+
+/// Answers until it is stopped; takes the calling thread for that long.
+void harness_answer(struct harness_answers *answers);
+void harness_stop_answering(struct harness_answers *answers);

@@ -39,6 +39,11 @@ public struct Figure: Codable, Hashable, Sendable {
   static let callsSlow = Figure("voip p99", "100 calls forwarded, one way, 99th percentile", "ms")
   static let callsLost = Figure("voip lost", "of their packets, lost", "%")
   static let callsTime = Figure("voip cpu", "processor, sender and receiver, for each of them", "µs")
+  static let lookups = Figure("dns", "look-ups forwarded, of 64 programs, answered", "1,000/s")
+  static let lookupsDelay = Figure("dns p50", "until the answer, median", "ms")
+  static let lookupsSlow = Figure("dns p99", "until the answer, 99th percentile", "ms")
+  static let lookupsRepeated = Figure("dns repeated", "of the questions, asked again", "in 3 s")
+  static let lookupsTime = Figure("dns cpu", "processor, sender and receiver, for each look-up", "µs")
 
   /// Round trips: the median and the slowest percent, under a name for what else goes on.
   static func roundTrip(_ when: String, _ title: String) -> (median: Figure, slow: Figure) {

@@ -12,6 +12,7 @@ public enum Measure: String, CaseIterable, Codable, Sendable {
   case runs = "udp-64-runs"
   case forwarded
   case calls = "voip"
+  case lookups = "dns"
 
   /// How long, and how much of the matrix.
   struct Extent {
@@ -25,13 +26,17 @@ public enum Measure: String, CaseIterable, Codable, Sendable {
   /// Whether it is taken on such a cable: what is small from the start is not, where large packets are cut.
   func isOf(_ cable: Testbed.Cable) -> Bool {
     switch self {
-    case .startUp, .idle, .loaded, .smallDatagrams, .runs, .forwarded, .calls: cable == .whole
+    case .startUp, .idle, .loaded, .smallDatagrams, .runs, .forwarded, .calls, .lookups: cable == .whole
     case .tcp, .streams, .datagrams: true
     }
   }
 
-  /// Takes it on a testbed.
+  /// Takes it on a testbed. What nobody answered has no time, and no figure.
   func take(on testbed: Testbed, _ extent: Extent) throws -> [(Figure, Double)] {
+    try figures(on: testbed, extent).filter { $0.1.isFinite }
+  }
+
+  private func figures(on testbed: Testbed, _ extent: Extent) throws -> [(Figure, Double)] {
     switch self {
     case .startUp: try testbed.startUp()
     case .idle: try testbed.idleRoundTrips()
@@ -43,6 +48,7 @@ public enum Measure: String, CaseIterable, Codable, Sendable {
     case .runs: [(.runs, try testbed.datagramRate(size: 64, run: Figure.run))]
     case .forwarded: [(.forwarded, try testbed.forwardedRate())]
     case .calls: try testbed.calls()
+    case .lookups: try testbed.lookups()
     }
   }
 }

@@ -12,15 +12,19 @@ enum RoutedTraffic {
   static let callSize = 160
   static let callRate = Double(calls) * 50
 
-  /// How long the calls' packets were under way, how many were lost, and what each cost the daemons. Where none arrived,
-  /// there is no time.
+  /// Programs that look names up: each asks when it has its answer. Sizes of DNS messages as they are common.
+  static let clients = 64
+  static let questionSize = 60
+  static let answerSize = 180
+
+  /// How long the calls' packets were under way, how many were lost, and what each cost the daemons.
   static func figures(_ trial: DatagramPath.Trial, daemonSeconds: Double?) -> [(Figure, Double)] {
     let delays = RoundTrips(milliseconds: trial.delays)
     var figures: [(Figure, Double)] = [
       (.callsDelay, delays.quantile(0.5)), (.callsSlow, delays.quantile(0.99)), (.callsLost, trial.loss * 100),
     ]
     if let daemonSeconds { figures.append((.callsTime, daemonSeconds / Double(trial.sent) * 1e6)) }
-    return figures.filter { $0.1.isFinite }
+    return figures
   }
 }
 
@@ -40,6 +44,24 @@ extension Testbed {
     let trial = path.trial(
       sizes: [RoutedTraffic.callSize], rate: RoutedTraffic.callRate, seconds: seconds, delays: room)
     return RoutedTraffic.figures(trial, daemonSeconds: daemons.isEmpty ? nil : daemonSeconds() - before)
+  }
+
+  /// Look-ups from LAN to LAN, from many programs at once.
+  func lookups() throws -> [(Figure, Double)] {
+    let (near, far) = try networks()
+    let questions = try Questions(from: near, to: far, target: Self.farAddress, clients: RoutedTraffic.clients)
+    let (question, answer) = (RoutedTraffic.questionSize, RoutedTraffic.answerSize)
+    _ = questions.ask(question: question, answer: answer, seconds: 0.3)
+    let before = daemonSeconds()
+    let result = questions.ask(question: question, answer: answer, seconds: 3)
+    guard result.answered > 0 else { throw Disproved(claim: "look-ups are answered", detail: "none of them") }
+    let delays = RoundTrips(milliseconds: result.delays), spent = daemonSeconds() - before
+    var figures: [(Figure, Double)] = [
+      (.lookups, Double(result.answered) / result.seconds / 1000), (.lookupsDelay, delays.quantile(0.5)),
+      (.lookupsSlow, delays.quantile(0.99)), (.lookupsRepeated, Double(result.repeated)),
+    ]
+    if !daemons.isEmpty { figures.append((.lookupsTime, spent / Double(result.answered) * 1e6)) }
+    return figures
   }
 
   private func daemonSeconds() -> Double { daemons.map { Usage(of: $0.pid).totalSeconds }.reduce(0, +) }
