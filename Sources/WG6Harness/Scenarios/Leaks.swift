@@ -199,11 +199,11 @@ extension LeakHunt {
     for target in own { pings.append(try net.startPing(target, count: 100_000, every: 0.05)) }
 
     let tunnelled = "udp and src port 51820 and dst port 51820 and (\(hosts("dst", Self.gateways)))"
-    // What the tunnel brought for the LAN; also home's own, which the server sent back and which has lost two hops by it: while
+    // What the tunnel brought for the LAN; also home's own, which the server sent back, and whose hop limit shows it: while
     // rules are being made, the tunnel takes what is for the LAN.
     let forwarded =
-      hosts("src", [Self.far.v4, Self.far.v6]) + " or (src host 10.66.0.2 and ip[8] = 62)"
-      + " or (src host fd66::2 and ip6[7] = 62)"
+      hosts("src", [Self.far.v4, Self.far.v6]) + " or (src host 10.66.0.2 and ip[8] < 64)"
+      + " or (src host fd66::2 and ip6[7] < 64)"
     let local = killSwitch == "yes" ? [] : Self.localNetworks
     for (port, _, _) in Self.uplinks { watches.append(try LeakWatch(on: port, of: home, allowed: [tunnelled] + local)) }
     watches.append(try LeakWatch(on: "lan", of: home, allowed: [forwarded] + local))

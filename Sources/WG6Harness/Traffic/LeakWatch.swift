@@ -12,12 +12,11 @@ final class LeakWatch {
       on: interface, "ether src \(card) and (ip or ip6) and not (\(harmless))", packets: 1_000_000, bytes: 128)
   }
 
-  /// What an IPv6 link needs, and DHCP: NS, NA and RS with a hop limit of 255; listener reports, which have a hop-by-hop
-  /// header.
+  /// What an IPv6 link needs: NS, NA and RS with a hop limit of 255; listener reports, which have a hop-by-hop header.
+  /// Nobody here asks by DHCP, so what looks like it is somebody who pretends to.
   private static let ofTheLink = [
     "icmp6 and ip6[7] = 255 and (ip6[40] = 133 or ip6[40] = 135 or ip6[40] = 136)",
     "ip6[6] = 0 and ip6[7] = 1 and ip6[40] = 58 and (ip6[48] = 131 or ip6[48] = 132 or ip6[48] = 143)",
-    "udp and src port 68 and dst port 67", "udp and src port 546 and dst port 547",
   ]
 
   /// What left between two instants, in seconds since 1970.
