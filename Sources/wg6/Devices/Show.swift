@@ -5,6 +5,7 @@ import WG6Config
 import WG6Crypto
 import WG6Linux
 import WG6Protocol
+import WG6Tunnel
 
 struct Show: ParsableCommand {
   static let configuration = CommandConfiguration(

@@ -2,6 +2,7 @@ import ArgumentParser
 import WG6Config
 import WG6Crypto
 import WG6Protocol
+import WG6Tunnel
 
 struct Syncconf: ParsableCommand {
   static let configuration = CommandConfiguration(
