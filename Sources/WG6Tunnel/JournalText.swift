@@ -73,7 +73,7 @@ extension Journal.Entry {
       self = .address(address)
     case ("route", 2):
       guard let table = UInt32(parts[0]), let prefix = IPPrefix(parts[1]) else { return nil }
-      self = .route(Route(prefix: prefix, table: table))
+      self = .route(Route(prefix, table: table))
     case ("complete", _): self = .complete
     case ("reloading", _): self = .reloading
     case ("leaving", _): self = .leaving

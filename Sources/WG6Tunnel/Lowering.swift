@@ -6,7 +6,11 @@ import WG6Protocol
 extension Tunnel {
   /// Takes the tunnel down: undoes what the journal says, in the opposite order, so that the kill switch goes last. Needs
   /// neither the file nor the daemon nor DNS, and stops at nothing; what went wrong is told at the end.
-  public func down(runsHooks: Bool) throws(TunnelError) {
+  ///
+  /// - Parameter reading: reads a configuration file, for one that is to be saved.
+  public func down(
+    runsHooks: Bool, reading: (_ path: String) throws(TunnelError) -> ConfigurationFile
+  ) throws(TunnelError) {
     try alone { () throws(TunnelError) in
       let isServed = try isHere()
       guard var journal = try readJournal() else {
@@ -17,13 +21,23 @@ extension Tunnel {
       let hooks = runsHooks && journal.contains(.complete)
       if hooks, !journal.contains(.leaving) { tryHooks(journal.entries.compactMap(\.preDown)) }
       if journal.contains(.complete), !journal.contains(.leaving) {
-        if journal.contains(.saves), isServed { trySaving(journal) }
+        if journal.contains(.saves), isServed { trySaving(journal, reading) }
         try write(.leaving, &journal)
       }
       let problems = undo(journal)
       if hooks { tryHooks(journal.entries.compactMap(\.postDown)) }
       journal.remove()
       if let first = problems.first { throw TunnelError(first) }
+    }
+  }
+
+  private func trySaving(
+    _ journal: borrowing Journal, _ reading: (String) throws(TunnelError) -> ConfigurationFile
+  ) {
+    do throws(TunnelError) {
+      for case .file(let path) in journal.entries { try save(reading(path), to: path) }
+    } catch {
+      warn("the file is not saved: \(error)")
     }
   }
 

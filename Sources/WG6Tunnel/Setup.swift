@@ -103,14 +103,11 @@ extension Setup {
   ) -> [Route] {
     switch table {
     case .off: return []
-    case .number(let number): return coverage.routes(cuttingOut: []).map { Route(prefix: $0, table: number) }
+    case .number(let number): return coverage.routes(cuttingOut: []).map { Route($0, table: number) }
     case .automatic:
-      // The mark keeps the tunnel's own datagrams out of it where there is a default route.
-      let inTheWay = outer.filter { !defaultFamilies.contains($0.isIPv6) }
-      return coverage.routes(cuttingOut: inTheWay).map { prefix in
-        let isOfDefault = defaultFamilies.contains(prefix.address.isIPv6) && coverage.isOfDefaultRoute(prefix)
-        return Route(prefix: prefix, table: isOfDefault ? mark! : NetlinkSocket.mainTable)
-      }
+      let specific = coverage.specificRoutes(cuttingOut: outer).map { Route($0) }
+      let defaults = defaultFamilies.flatMap { coverage.defaultRoutes(isIPv6: $0) }.map { Route($0, table: mark!) }
+      return (specific + defaults).sorted { $0.prefix.length > $1.prefix.length }
     }
   }
 }

@@ -148,7 +148,7 @@ extension NetlinkSocket {
     var present = CoveringRoutes(try self.routes(via: link, includingKernels: true).subtracting(needless))
     for address in addresses where address.address.isIPv6 || address.prefixLength < 32 {
       let network = IPPrefix(address.address, length: address.prefixLength)
-      present.insert(Route(prefix: network, table: NetlinkSocket.mainTable))
+      present.insert(Route(network))
     }
     return routes.filter { route in
       if present.has(route) || (route.table == NetlinkSocket.mainTable && present.cover(route)) { return false }
@@ -175,7 +175,7 @@ struct CoveringRoutes {
     let prefix = route.prefix
     return lengths.contains {
       $0 <= prefix.length
-        && routes.contains(Route(prefix: IPPrefix(prefix.address, length: $0), table: route.table))
+        && routes.contains(Route(IPPrefix(prefix.address, length: $0), table: route.table))
     }
   }
 

@@ -40,7 +40,7 @@ struct WG6: ParsableCommand {
       """,
     version: "wg6 v\(version)",
     subcommands: [
-      Up.self, Down.self, Reload.self, Show.self, Showconf.self, Set.self, Setconf.self, Addconf.self, Syncconf.self, Genkey.self,
+      Up.self, Down.self, Reload.self, Save.self, Show.self, Showconf.self, Set.self, Setconf.self, Addconf.self, Syncconf.self, Genkey.self,
       Genpsk.self, Pubkey.self, Resolve.self, Version.self,
     ],
     defaultSubcommand: Show.self)

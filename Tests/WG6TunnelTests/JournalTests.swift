@@ -19,7 +19,7 @@ import WG6Protocol
     .endpoint(peerKey(1), "vpn.example.org:51820"), .found("vpn.example.org:51820", Endpoint(address: address("2001:db8::7"), port: 51820)),
     .unresolved(peerKey(2), "[fe80::1%eth0]:1"),
     .address(InterfaceAddress(address("2001:db8::1"), prefixLength: 64)),
-    .route(Route(prefix: prefix("10.0.0.0/8"), table: 254)), .complete, .reloading, .leaving,
+    .route(Route(prefix("10.0.0.0/8"), table: 254)), .complete, .reloading, .leaving,
   ]
 
   @Test(arguments: entries) func `every entry is read as it was written`(entry: Journal.Entry) {

@@ -32,7 +32,7 @@ import WG6Protocol
     let setup = try setup("Address = 10.0.0.1/24, fd00::1/64", "AllowedIPs = ::/0, 10.0.0.0/8", machine: machine)
     #expect(setup.mark == 51821 && setup.device.firewallMark == 51821 && setup.isMarkChosen)
     #expect(
-      setup.routes == [Route(prefix: prefix("10.0.0.0/8"), table: 254), Route(prefix: prefix("::/0"), table: 51821)])
+      setup.routes == [Route(prefix("10.0.0.0/8"), table: 254), Route(prefix("::/0"), table: 51821)])
     #expect(setup.rules.count == 2)
     #expect(setup.rules.allSatisfy(\.isIPv6))
     #expect(setup.rules[0].isInverted && setup.rules[0].mark == 51821 && setup.rules[0].table == 51821)
@@ -44,7 +44,7 @@ import WG6Protocol
   @Test func `the file's mark is taken, and names the table`() throws {
     let setup = try setup("FwMark = 0x1234", "AllowedIPs = 0.0.0.0/0")
     #expect(setup.mark == 0x1234 && !setup.isMarkChosen)
-    #expect(setup.routes == [Route(prefix: prefix("0.0.0.0/0"), table: 0x1234)])
+    #expect(setup.routes == [Route(prefix("0.0.0.0/0"), table: 0x1234)])
     #expect(setup.settings.map(\.name) == ["net.ipv4.conf.all.src_valid_mark"])
   }
 
@@ -96,7 +96,7 @@ import WG6Protocol
   @Test func `what is excluded has no route, and the default route's pieces stay in its table`() throws {
     let setup = try setup("ExcludedIPs = 128.0.0.0/1", "AllowedIPs = 0.0.0.0/0, 10.0.0.0/8")
     #expect(
-      setup.routes == [Route(prefix: prefix("10.0.0.0/8"), table: 254), Route(prefix: prefix("0.0.0.0/1"), table: 51820)])
+      setup.routes == [Route(prefix("10.0.0.0/8"), table: 254), Route(prefix("0.0.0.0/1"), table: 51820)])
     #expect(setup.rules.count == 2)
   }
 }

@@ -66,6 +66,15 @@ struct ConfigurationSource {
     return TunnelFile(configuration, path: absolute, runsHooks: runsHooks)
   }
 
+  /// The file at `path`, for `down`, which goes on without where it can't be read.
+  static func forSaving(_ path: String) throws(TunnelError) -> ConfigurationFile {
+    do {
+      return try ConfigurationSource(path: path).read(.quick)
+    } catch {
+      throw TunnelError("\(path) can't be read any more")
+    }
+  }
+
   /// wg-quick's warning about a file that others can read, and its directory too.
   func warnIfWorldAccessible() {
     var file = stat()

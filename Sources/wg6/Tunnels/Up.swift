@@ -58,7 +58,7 @@ struct Up: ParsableCommand {
     let ending = try signals.wait(for: child)
     try tunnel.attempt { () throws(TunnelError) in
       try tunnel.awaitAbsence()
-      try tunnel.down(runsHooks: !noHooks)
+      try tunnel.down(runsHooks: !noHooks, reading: ConfigurationSource.forSaving)
     }
     switch ending {
     case .exited(0): return
