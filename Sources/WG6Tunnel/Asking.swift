@@ -30,7 +30,7 @@ extension Tunnel {
   }
 
   private static func address(of text: String) -> Endpoint? {
-    guard let name = try? EndpointName(Array(text.utf8).span.bytes) else { return nil }
+    guard let name = unsafe try? EndpointName(Array(text.utf8).span.bytes) else { return nil }
     return try? name.resolve(retries: 0) { _, _ in }
   }
 

@@ -52,7 +52,7 @@ extension Tunnel {
   }
 
   private static let bash = "/bin/bash"
-  private static var hasBash: Bool { access(bash, X_OK) == 0 }
+  private static var hasBash: Bool { unsafe access(bash, X_OK) == 0 }
   private static var shell: String { hasBash ? bash : "/bin/sh" }
 
   /// As wg-quick has set its own shell when it evaluates a command.

@@ -51,10 +51,12 @@ struct Journal: ~Copyable {
   /// The first line: which form the others have.
   private static let heading = "wg6 journal 1"
 
-  /// A new journal, empty, in place of any other.
-  static func begin(_ interface: String, in directory: String = StateDirectory.path) throws(Errno) -> Journal {
+  /// A new journal in place of any other.
+  static func begin(
+    _ interface: String, _ entries: [Entry] = [], in directory: String = StateDirectory.path
+  ) throws(Errno) -> Journal {
     var journal = Journal(path: "\(directory)/\(interface).journal", entries: [])
-    try journal.replace(with: [])
+    try journal.replace(with: entries)
     return journal
   }
 

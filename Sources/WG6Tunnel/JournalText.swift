@@ -21,7 +21,7 @@ extension Journal.Entry {
     case .resolver(let service): "resolver \(service.rawValue)"
     case .resolverRequest(let text): "resolver-request \(text)"
     case .endpoint(let key, let text): "endpoint \(key.base64) \(text)"
-    case .found(let name, let endpoint): "found \(name) \(endpoint.displayText)"
+    case .found(let name, let endpoint): "found \(name) \(endpoint)"
     case .unresolved(let key, let text): "unresolved \(key.base64) \(text)"
     case .address(let address): "address \(address)"
     case .route(let route): "route \(route.table) \(route.prefix)"
@@ -63,7 +63,7 @@ extension Journal.Entry {
       guard let key = PublicKey(base64Text: parts[0]) else { return nil }
       self = .endpoint(key, parts[1])
     case ("found", 2):
-      guard let endpoint = Endpoint(text: Array(parts[1].utf8).span.bytes) else { return nil }
+      guard let endpoint = unsafe Endpoint(text: Array(parts[1].utf8).span.bytes) else { return nil }
       self = .found(parts[0], endpoint)
     case ("unresolved", 2):
       guard let key = PublicKey(base64Text: parts[0]) else { return nil }
@@ -111,15 +111,15 @@ extension InterfaceAddress {
 extension PublicKey {
   /// A key as `description` writes it.
   fileprivate init?(base64Text text: String) {
-    guard let key = KeyBase64.decode(Array(text.utf8).span.bytes, { PublicKey(bytes: $0) }) ?? nil else { return nil }
+    guard let key = unsafe KeyBase64.decode(Array(text.utf8).span.bytes, { PublicKey(bytes: $0) }) ?? nil else { return nil }
     self = key
   }
 }
 
 extension IPAddress {
-  init?(_ text: some StringProtocol) { self.init(text: Array(text.utf8).span.bytes) }
+  init?(_ text: some StringProtocol) { unsafe self.init(text: Array(text.utf8).span.bytes) }
 }
 
 extension IPPrefix {
-  init?(_ text: some StringProtocol) { self.init(text: Array(text.utf8).span.bytes) }
+  init?(_ text: some StringProtocol) { unsafe self.init(text: Array(text.utf8).span.bytes) }
 }

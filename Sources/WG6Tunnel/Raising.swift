@@ -43,13 +43,7 @@ extension Tunnel {
       for failure in endpoints.missing.values { warn("\(failure); the tunnel comes up without, and goes on asking") }
       let setup = try plan(order.file.configuration, endpoints.found)
 
-      var journal: Journal
-      do {
-        journal = try Journal.begin(interface)
-        try journal.append(order.file.journalEntries(setup, endpoints) + remains.firewall)
-      } catch {
-        throw TunnelError("cannot write its journal in \(StateDirectory.path): \(error)")
-      }
+      var journal = try begin(order.file.journalEntries(setup, endpoints) + remains.firewall)
       var child: Child?
       do throws(TunnelError) {
         try raise(order, setup, &journal, &child)
@@ -62,6 +56,14 @@ extension Tunnel {
       }
       if !endpoints.missing.isEmpty { askOn(order.program) }
       return child
+    }
+  }
+
+  private func begin(_ entries: [Journal.Entry]) throws(TunnelError) -> Journal {
+    do {
+      return try Journal.begin(interface, entries)
+    } catch {
+      throw TunnelError("cannot write its journal in \(StateDirectory.path): \(error)")
     }
   }
 
@@ -127,23 +129,21 @@ extension Tunnel {
     tell("starting \(order.daemon)")
     // Other daemons know no such option.
     let options = order.disabledOffloads.isEmpty ? [] : ["--no-offload=\(order.disabledOffloads)"]
-    let child: Child
     unsafe setenv("WG6_RELOAD", order.program, 1)
     defer { unsafe unsetenv("WG6_RELOAD") }
+    let child: Child
+    let ending: Child.Ending
     do {
       child = try Child(order.daemon, options + (order.stays ? ["-f", interface] : [interface]))
       Fault.point()
-      guard !order.stays else {
-        try awaitReadiness(of: child)
-        return child
-      }
-      guard try child.wait() == .exited(0) else { throw TunnelError("\(order.daemon) did not start") }
-    } catch let error as Errno {
-      throw TunnelError("\(order.daemon): \(error)")
-    } catch let error as TunnelError {
-      throw error
+      ending = order.stays ? .exited(0) : try child.wait()
     } catch {
-      throw TunnelError("\(error)")
+      throw TunnelError("\(order.daemon): \(error)")
+    }
+    guard ending == .exited(0) else { throw TunnelError("\(order.daemon) did not start") }
+    if order.stays {
+      try awaitReadiness(of: child)
+      return child
     }
     try stopIfInterrupted()
     return nil
@@ -153,15 +153,13 @@ extension Tunnel {
   private func awaitReadiness(of child: Child) throws(TunnelError) {
     let netlink = try openNetlink()
     let isReady = try wait(seconds: 10) { () throws(TunnelError) in
-      guard let ending = try? child.poll() else {
-        if isInterrupted() {
-          child.send(signal: SIGTERM)
-          throw TunnelError("interrupted")
-        }
-        return try ControlSocket.isAlive(interface) && link(netlink) != nil
+      if isInterrupted() {
+        child.send(signal: SIGTERM)
+        throw TunnelError("interrupted")
       }
-      _ = ending
-      throw TunnelError("the daemon did not start")
+      if child.hasEnded { throw TunnelError("the daemon did not start") }
+      let isPresent = try link(netlink) != nil
+      return isPresent && ControlSocket.isAlive(interface)
     }
     guard isReady else {
       child.send(signal: SIGTERM)
@@ -215,5 +213,15 @@ extension TunnelFile {
       if configuration.killSwitch != .off { entries.append(.found(name.text, found)) }
     }
     return entries
+  }
+}
+
+extension Child {
+  fileprivate var hasEnded: Bool {
+    do {
+      return try poll() != nil
+    } catch {
+      return true
+    }
   }
 }

@@ -20,7 +20,7 @@ extension Tunnel {
       for case .mark(let number) in journal.entries { mark = number }
 
       let status: DeviceStatus
-      do {
+      do throws(Device.Failure) {
         status = try Device(interface: interface).status()
       } catch {
         throw TunnelError(error.description)
@@ -34,7 +34,7 @@ extension Tunnel {
 
       let changes: [Change]
       let setup: Setup
-      do {
+      do throws(NetlinkError) {
         let machine = try Machine.this(netlink, link: link, mark: status.firewallMark)
         setup = try Setup(
           file.configuration, interface: interface, endpoints: endpoints.found, machine: machine, previousMark: mark)

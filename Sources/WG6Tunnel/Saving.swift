@@ -16,9 +16,9 @@ extension Tunnel {
       throw TunnelError(error.description)
     }
     var text = WipedBytes(minimumCapacity: 4096)
-    do throws(NetlinkError) {
-      let netlink = try NetlinkSocket()
-      guard let link = try netlink.link(named: interface) else { throw NetlinkError.missing(interface) }
+    let netlink = try openNetlink()
+    guard let link = try link(netlink) else { throw TunnelError("the interface is not here") }
+    do {
       let addresses = try netlink.addresses(of: link).map {
         InterfaceAddress($0.address, prefixLength: $0.prefixLength)
       }
@@ -40,8 +40,8 @@ extension Tunnel {
     let draft = path + ".tmp"
     let descriptor = unsafe open(draft, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0o600)
     guard descriptor >= 0 else { throw Errno(rawValue: errno) }
-    defer { close(descriptor) }
-    do {
+    defer { Glibc.close(descriptor) }
+    do throws(Errno) {
       // An old draft may have had another mode.
       guard fchmod(descriptor, 0o600) == 0 else { throw Errno(rawValue: errno) }
       try text.writeAll(to: descriptor)

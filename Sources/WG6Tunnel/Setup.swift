@@ -47,7 +47,11 @@ extension Setup {
     let fileMark = configuration.firewallMark.flatMap { $0 == 0 ? nil : $0 }
     let needsMark = !defaultFamilies.isEmpty || configuration.killSwitch != .off
     isMarkChosen = fileMark == nil && needsMark
-    mark = try fileMark ?? (needsMark ? previousMark ?? Setup.freeMark(machine) : nil)
+    if let known = fileMark ?? (needsMark ? previousMark : nil) {
+      mark = known
+    } else {
+      mark = needsMark ? try Setup.freeMark(machine) : nil
+    }
 
     device = configuration.update(replacing: true, endpoints: endpoints, coverage: coverage)
     if isMarkChosen { device.firewallMark = mark }
@@ -57,6 +61,7 @@ extension Setup {
 
     routes = Setup.routes(coverage, configuration.table, defaultFamilies, mark: mark, cuttingOut: outer)
     // Each is looked at before those that were there before it.
+    let mark = mark
     rules = defaultFamilies.flatMap { isIPv6 in
       [
         PolicyRule(

@@ -130,8 +130,8 @@ extension Tunnel {
   /// The journal of this tunnel in this network namespace; `nil` where there is none, or none of this namespace.
   func readJournal() throws(TunnelError) -> Journal? {
     do {
-      guard let journal = try Journal.read(interface) else { return nil }
-      return journal.isOfThisNamespace ? journal : nil
+      guard let journal = try Journal.read(interface), journal.isOfThisNamespace else { return nil }
+      return journal
     } catch {
       throw TunnelError("\(error)")
     }

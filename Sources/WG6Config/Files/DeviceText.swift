@@ -1,3 +1,4 @@
+import Glibc
 import WG6Crypto
 import WG6Protocol
 
@@ -35,5 +36,18 @@ extension WipedBytes {
     append("\(name) = ")
     append(base64: key)
     append(UInt8(ascii: "\n"))
+  }
+}
+
+extension Endpoint {
+  /// As `getnameinfo` has it: a link-local address's zone is its interface's name, while there is such an interface.
+  public var displayText: String {
+    guard zone != 0 else { return description }
+    var name = InlineArray<16, CChar>(repeating: 0)
+    var span = name.mutableSpan
+    let found = unsafe span.withUnsafeMutableBufferPointer { buffer in
+      unsafe if_indextoname(zone, buffer.baseAddress!).map { unsafe String(cString: $0) }
+    }
+    return "[\(address)%\(found ?? String(zone))]:\(port)"
   }
 }

@@ -101,16 +101,3 @@ struct Show: ParsableCommand {
     try table.print()
   }
 }
-
-extension Endpoint {
-  /// As `getnameinfo` has it: a link-local address's zone is its interface's name, while there is such an interface.
-  var displayText: String {
-    guard zone != 0 else { return description }
-    var name = InlineArray<16, CChar>(repeating: 0)
-    var span = name.mutableSpan
-    let found = unsafe span.withUnsafeMutableBufferPointer { buffer in
-      unsafe if_indextoname(zone, buffer.baseAddress!).map { unsafe String(cString: $0) }
-    }
-    return "[\(address)%\(found ?? String(zone))]:\(port)"
-  }
-}
