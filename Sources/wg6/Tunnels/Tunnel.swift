@@ -115,15 +115,18 @@ struct Tunnel {
     case .automatic: table = NetlinkSocket.mainTable
     case .number(let number): table = number
     }
-    var present = try CoveringRoutes(netlink.routes(via: link, table: table))
+    let inTable = try netlink.routes(via: link, includingKernels: true).filter { $0.table == table }
+    var present = CoveringRoutes(Swift.Set(inTable.map(\.prefix)))
+    var missing: [Route] = []
     for prefix in wantedRoutes() where !present.cover(prefix) {
       steps.tell("route \(prefix)\(table == NetlinkSocket.mainTable ? "" : " in table \(table)")")
-      do {
-        try netlink.addRoute(to: prefix, via: link, table: table)
-      } catch {
-        throw StepFailure(reason: "the route to \(prefix): \(error.reason)")
-      }
+      missing.append(Route(prefix, table: table))
       present.insert(prefix)
+    }
+    do throws(RouteError) {
+      try netlink.addRoutes(missing, via: link)
+    } catch {
+      throw StepFailure(reason: "the route to \(error.route.prefix): \(error.reason.reason)")
     }
   }
 
