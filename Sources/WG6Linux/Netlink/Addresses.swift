@@ -47,7 +47,7 @@ extension NetlinkSocket {
     defer { unsafe nlmsg_free(request) }
     do throws(NetlinkError) {
       unsafe try NetlinkTrain.send(request, for: operation) { address.explanation(of: $0) }
-    } catch where error.code == abs(nl_syserr2nlerr(EADDRNOTAVAIL)) {
+    } catch  where error.code == abs(nl_syserr2nlerr(EADDRNOTAVAIL)) {
       throw NetlinkError(systemError: ENOENT, operation, explanation: "it has no such address")
     }
   }

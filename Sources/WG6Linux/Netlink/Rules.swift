@@ -96,7 +96,8 @@ extension PolicyRule {
       header.action == UInt8(FR_ACT_TO_TBL), header.dst_len == 0, header.src_len == 0, header.tos == 0
     else { return nil }
     let others = [
-      FRA_IIFNAME, FRA_OIFNAME, FRA_FLOW, FRA_TUN_ID, FRA_SUPPRESS_IFGROUP, FRA_UID_RANGE, FRA_IP_PROTO, FRA_SPORT_RANGE,
+      FRA_IIFNAME, FRA_OIFNAME, FRA_FLOW, FRA_TUN_ID, FRA_SUPPRESS_IFGROUP, FRA_UID_RANGE, FRA_IP_PROTO,
+      FRA_SPORT_RANGE,
       FRA_DPORT_RANGE,
     ]
     guard !others.contains(where: { answer.has($0, behind: Header.self) }) else { return nil }
