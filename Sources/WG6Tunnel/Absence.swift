@@ -15,9 +15,9 @@ extension Tunnel {
         self = error == .connectionRefused ? .deadSocket : .nobody
         return
       }
-      do throws(Device.Failure) {
+      do throws(RemoteDevice.Failure) {
         // The shortest question that there is.
-        _ = try Device(interface: interface).drops()
+        _ = try RemoteDevice(interface: interface).drops()
         self = .daemon
       } catch {
         // It hung up on a question, or stopped to listen since; other daemons than ours don't know this one.

@@ -37,8 +37,8 @@ extension Tunnel {
   /// Gives the peer its endpoint, unless it has one by now: it may have come to us meanwhile.
   private func settle(_ key: PublicKey, _ text: String, _ endpoint: Endpoint) throws(TunnelError) {
     guard var journal = try readJournal(), journal.contains(.unresolved(key, text)) else { return }
-    do throws(Device.Failure) {
-      let device = Device(interface: interface)
+    do throws(RemoteDevice.Failure) {
+      let device = RemoteDevice(interface: interface)
       if let peer = try device.status().peers.first(where: { $0.publicKey == key }), peer.endpoint == nil {
         var change = PeerUpdate(key)
         change.updatesOnly = true

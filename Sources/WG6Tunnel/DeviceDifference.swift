@@ -69,7 +69,8 @@ struct DeviceDifference {
 
   /// The new mark alone, taken out of the rest: who filters by it must know it first. `nil` where the mark stays or goes.
   mutating func takeMark() -> DeviceDifference? {
-    guard let mark = update.firewallMark, mark != 0, let line = lines.firstIndex(where: { $0.hasPrefix("mark ") }) else {
+    guard let mark = update.firewallMark, mark != 0, let line = lines.firstIndex(where: { $0.hasPrefix("mark ") })
+    else {
       return nil
     }
     var part = DeviceDifference()

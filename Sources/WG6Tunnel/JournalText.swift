@@ -111,7 +111,9 @@ extension InterfaceAddress {
 extension PublicKey {
   /// A key as `description` writes it.
   fileprivate init?(base64Text text: String) {
-    guard let key = unsafe KeyBase64.decode(Array(text.utf8).span.bytes, { PublicKey(bytes: $0) }) ?? nil else { return nil }
+    guard let key = unsafe KeyBase64.decode(Array(text.utf8).span.bytes, { PublicKey(bytes: $0) }) ?? nil else {
+      return nil
+    }
     self = key
   }
 }

@@ -89,7 +89,7 @@ extension Tunnel {
     child = try startDaemon(order)
     tell("configuring \(setup.device.peers.count) peers")
     do {
-      try Device(interface: interface).apply(setup.device)
+      try RemoteDevice(interface: interface).apply(setup.device)
     } catch {
       throw TunnelError("the daemon refused the configuration: \(error.reason)")
     }
@@ -171,8 +171,8 @@ extension Tunnel {
   private func checkSocket(wanted: UInt16) throws(TunnelError) {
     var port: UInt16 = 0
     let isBound = try wait(seconds: 2) { () throws(TunnelError) in
-      do throws(Device.Failure) {
-        port = try Device(interface: interface).status().listenPort
+      do throws(RemoteDevice.Failure) {
+        port = try RemoteDevice(interface: interface).status().listenPort
       } catch {
         throw TunnelError(error.description)
       }

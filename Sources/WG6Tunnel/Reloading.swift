@@ -20,8 +20,8 @@ extension Tunnel {
       for case .mark(let number) in journal.entries { mark = number }
 
       let status: DeviceStatus
-      do throws(Device.Failure) {
-        status = try Device(interface: interface).status()
+      do throws(RemoteDevice.Failure) {
+        status = try RemoteDevice(interface: interface).status()
       } catch {
         throw TunnelError(error.description)
       }
@@ -39,7 +39,8 @@ extension Tunnel {
         setup = try Setup(
           file.configuration, interface: interface, endpoints: endpoints.found, machine: machine, previousMark: mark)
         let device = DeviceDifference(
-          from: status, to: setup.device, movedEndpoints: journal.endpointsOtherwise(in: file.configuration), name: name)
+          from: status, to: setup.device, movedEndpoints: journal.endpointsOtherwise(in: file.configuration), name: name
+        )
         changes = try self.changes(to: setup, device, link, netlink, journal)
       } catch {
         throw TunnelError(error)
@@ -159,8 +160,8 @@ extension Tunnel {
           throw error.reason
         }
       case .device(let difference):
-        do throws(Device.Failure) {
-          try Device(interface: interface).apply(difference.update)
+        do throws(RemoteDevice.Failure) {
+          try RemoteDevice(interface: interface).apply(difference.update)
         } catch {
           throw TunnelError("the daemon refused the configuration: \(error.reason)")
         }

@@ -10,8 +10,8 @@ extension Tunnel {
   public func save(_ configuration: ConfigurationFile, to path: String) throws(TunnelError) {
     tell("saving \(path)")
     var shown = WipedBytes(minimumCapacity: 4096)
-    do throws(Device.Failure) {
-      try Device(interface: interface).status().writeConfiguration(to: &shown)
+    do throws(RemoteDevice.Failure) {
+      try RemoteDevice(interface: interface).status().writeConfiguration(to: &shown)
     } catch {
       throw TunnelError(error.description)
     }

@@ -2,6 +2,7 @@ import ArgumentParser
 import Glibc
 import WG6Config
 import WG6Crypto
+import WG6Linux
 
 /// The name that this program was called by, for messages as `wg` words them.
 var programName: String { CommandLine.arguments.first ?? "wg6" }

@@ -16,7 +16,8 @@ import WG6Protocol
     .rule(
       PolicyRule(isIPv6: false, mark: nil, isInverted: false, table: 254, suppressedPrefixLength: 0, priority: 7)),
     .resolver(.resolvconf), .resolverRequest("2001:db8::53 ~corp.example"),
-    .endpoint(peerKey(1), "vpn.example.org:51820"), .found("vpn.example.org:51820", Endpoint(address: address("2001:db8::7"), port: 51820)),
+    .endpoint(peerKey(1), "vpn.example.org:51820"),
+    .found("vpn.example.org:51820", Endpoint(address: address("2001:db8::7"), port: 51820)),
     .unresolved(peerKey(2), "[fe80::1%eth0]:1"),
     .address(InterfaceAddress(address("2001:db8::1"), prefixLength: 64)),
     .route(Route(prefix("10.0.0.0/8"), table: 254)), .complete, .reloading, .leaving,

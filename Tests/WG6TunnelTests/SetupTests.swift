@@ -83,7 +83,8 @@ import WG6Protocol
     #expect(try setup("MTU = 1300", sections[0], sections[1], endpoints: endpoints, machine: machine).mtu == 1300)
   }
 
-  @Test func `a kill switch covers what goes through the tunnel, and needs a mark even without a default route`() throws {
+  @Test func `a kill switch covers what goes through the tunnel, and needs a mark even without a default route`() throws
+  {
     let machine = Machine(connectedNetworks: [prefix("192.168.1.0/24")])
     let open = try setup("KillSwitch = yes", "AllowedIPs = 10.0.0.0/8, ::/0", machine: machine)
     #expect(open.firewall.killSwitch?.covered.map { "\($0)" } == ["10.0.0.0/8", "::/0"])

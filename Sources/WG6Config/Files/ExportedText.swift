@@ -31,7 +31,8 @@ extension ConfigurationFile {
           output.append(written)
           continue
         }
-        let elements = zip(written.extracting(written.valueRange).allowedIPs, changes).flatMap { element, change -> [String] in
+        let elements = zip(written.extracting(written.valueRange).allowedIPs, changes).flatMap {
+          element, change -> [String] in
           guard case .add(let prefix) = change, let entry = holes[prefix] else { return [element] }
           return coverage.replacing(entry, of: peer, sign: element.hasPrefix("+") ? "+" : "")
         }

@@ -50,12 +50,15 @@ extension ConfigurationFile {
     for isIPv6 in [false, true]
     where written.containsAll(of: .all(isIPv6: isIPv6)) && !written.containsAll(of: .all(isIPv6: !isIPv6)) {
       guard
-        let widest = coverage.entries.filter({ $0.prefix.isIPv6 == isIPv6 }).min(by: { $0.prefix.length < $1.prefix.length })
+        let widest = coverage.entries.filter({ $0.prefix.isIPv6 == isIPv6 }).min(by: {
+          $0.prefix.length < $1.prefix.length
+        })
       else { continue }
       let (family, other) = isIPv6 ? ("IPv6", "IPv4") : ("IPv4", "IPv6")
       tell(
         widest.line,
-        "all of \(family) goes through the tunnel, \(other) does not; \(isIPv6 ? "0.0.0.0/0" : "::/0") is missing, perhaps")
+        "all of \(family) goes through the tunnel, \(other) does not; \(isIPv6 ? "0.0.0.0/0" : "::/0") is missing, perhaps"
+      )
     }
   }
 

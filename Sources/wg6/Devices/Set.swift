@@ -31,7 +31,7 @@ struct Set: ParsableCommand {
     guard words.count >= 2 else { throw ValidationError("too few words") }
     let update = try SetArguments(words.dropFirst()).update
     do {
-      try Device(interface: words[0]).apply(update)
+      try RemoteDevice(interface: words[0]).apply(update)
     } catch {
       throw failure("Unable to modify interface: \(error.reason)")
     }

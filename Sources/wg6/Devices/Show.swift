@@ -60,7 +60,7 @@ struct Show: ParsableCommand {
         try show(status, of: name, withName: true)
         shown += 1
         if field == nil || showsDrops, index + 1 < names.count { try say() }
-      } catch let error as Device.Failure {
+      } catch let error as RemoteDevice.Failure {
         complain("Unable to access interface \(name): \(error.reason)")
       }
     }
@@ -69,8 +69,8 @@ struct Show: ParsableCommand {
 
   private var showsDrops: Bool { field == "drops" }
 
-  private func status(of interface: String) throws(Device.Failure) -> DeviceStatus {
-    let device = Device(interface: interface)
+  private func status(of interface: String) throws(RemoteDevice.Failure) -> DeviceStatus {
+    let device = RemoteDevice(interface: interface)
     return showsDrops ? try device.drops() : try device.status()
   }
 

@@ -18,7 +18,7 @@ struct Showconf: ParsableCommand {
   func run() throws {
     let status: DeviceStatus
     do {
-      status = try Device(interface: interface).status()
+      status = try RemoteDevice(interface: interface).status()
     } catch {
       throw failure("Unable to access interface: \(error.reason)")
     }

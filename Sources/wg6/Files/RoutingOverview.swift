@@ -31,7 +31,9 @@ struct RoutingOverview {
 
   /// A line for each prefix, both families in the order of their addresses.
   var lines: [String] {
-    var rows = coverage.assignments.map { Row(prefix: $0.prefix, peer: name($0.choice.peer), place: place(of: $0.choice)) }
+    var rows = coverage.assignments.map {
+      Row(prefix: $0.prefix, peer: name($0.choice.peer), place: place(of: $0.choice))
+    }
     rows += coverage.excluded.prefixes.map { Row(prefix: $0, peer: "-", place: "excluded\(reason($0.address))") }
     rows += cutEndpoints.map {
       Row(prefix: IPPrefix($0, length: $0.bitWidth), peer: "-", place: "excluded (endpoint of \(name($1)))")

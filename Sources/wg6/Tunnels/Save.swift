@@ -1,4 +1,5 @@
 import ArgumentParser
+import WG6Config
 import WG6Tunnel
 
 struct Save: ParsableCommand {

@@ -6,7 +6,7 @@ import WG6Linux
 import WG6Protocol
 
 /// A device behind its control socket.
-public struct Device {
+public struct RemoteDevice {
   public let interface: String
 
   public init(interface: String) {
