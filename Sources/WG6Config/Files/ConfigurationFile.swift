@@ -126,8 +126,11 @@ public struct ConfigurationFile: Sendable {
   }
 
   /// What the file asks of a device. With `replacing` (`setconf`, `syncconf`, `up`) the device is to be as the file says
-  /// and nothing else; without (`addconf`) the file adds to what there is.
-  public func update(replacing: Bool, endpoints: [EndpointName: Endpoint]) -> DeviceUpdate {
+  /// and nothing else; without (`addconf`) the file adds to what there is. With a `coverage`, which knows the exclusions,
+  /// its allowed IPs take the place of those that are written here.
+  public func update(
+    replacing: Bool, endpoints: [EndpointName: Endpoint], coverage: Coverage? = nil
+  ) -> DeviceUpdate {
     var update = DeviceUpdate()
     update.privateKey = privateKey
     update.listenPort = listenPort
@@ -138,13 +141,18 @@ public struct ConfigurationFile: Sendable {
       update.firewallMark = firewallMark ?? 0
       update.replacesPeers = true
     }
-    update.peers = peers.map { peer in
+    update.peers = peers.enumerated().map { place, peer in
       var change = PeerUpdate(peer.publicKey)
       change.presharedKey = peer.presharedKey
       change.endpoint = peer.endpoint.flatMap { endpoints[$0] }
       change.persistentKeepalive = peer.persistentKeepalive
-      change.replacesAllowedIPs = peer.replacesAllowedIPs
-      change.allowedIPs = peer.allowedIPs
+      if let coverage {
+        change.replacesAllowedIPs = true
+        change.allowedIPs = coverage.allowedIPs[place].map { .add($0) }
+      } else {
+        change.replacesAllowedIPs = peer.replacesAllowedIPs
+        change.allowedIPs = peer.allowedIPs
+      }
       return change
     }
     return update
