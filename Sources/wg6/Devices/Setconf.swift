@@ -41,6 +41,8 @@ struct FileAndInterface: ParsableArguments {
   /// Reads the file, lets `adjust` change what it asks for, and applies that.
   func apply(replacing: Bool, _ adjust: (DeviceUpdate) throws -> DeviceUpdate) throws {
     let configuration = try ConfigurationSource(path: file).read(.plain)
+    let names = PeerNames()
+    for takeover in configuration.takeovers(named: file, name: names.name) { complain("Warning: \(takeover)") }
     let update = configuration.update(replacing: replacing, endpoints: try configuration.endpoints(named: file))
     do {
       try Device(interface: interface).apply(try adjust(update))

@@ -33,15 +33,23 @@ struct ConfigurationSource {
 
   /// The file, read and checked. Every mistake is told, every warning too.
   func read(_ dialect: ConfigurationDialect) throws -> ConfigurationFile {
+    let configuration = try read(dialect) { configuration, _ in configuration }
+    for warning in configuration.warnings { complain("Warning: \(warning)") }
+    return configuration
+  }
+
+  /// The file and its text, for as long as `body` runs. Every mistake is told; warnings are the caller's.
+  func read<Result>(
+    _ dialect: ConfigurationDialect, _ body: (ConfigurationFile, RawSpan) throws -> Result
+  ) throws -> Result {
     do {
       let text = try WipedBytes(contentsOf: path)
-      let configuration = try text.withBytes { (bytes: RawSpan) throws(FileMistakes) in
-        try ConfigurationFile(
+      return try text.withBytes { bytes in
+        let configuration = try ConfigurationFile(
           reading: bytes, named: path, dialect: dialect,
           addressBook: { () throws(FileMistakes) in try KnownKeys.read() })
+        return try body(configuration, bytes)
       }
-      for warning in configuration.warnings { complain("Warning: \(warning)") }
-      return configuration
     } catch let error as FileMistakes {
       throw failure(error.description)
     } catch let error as FileFailure {
@@ -51,13 +59,16 @@ struct ConfigurationSource {
 
   /// wg-quick's warning about a file that others can read, and its directory too.
   func warnIfWorldAccessible() {
+    if isWorldAccessible { complain("Warning: `\(path)' is world accessible") }
+  }
+
+  /// Whether anybody may do anything with the file, and come to it through its directory.
+  var isWorldAccessible: Bool {
     var file = stat()
     var directory = stat()
     let parent = path.lastIndex(of: "/").map { String(path[...$0]) } ?? "."
-    guard unsafe stat(path, &file) == 0, unsafe stat(parent, &directory) == 0,
-      file.st_mode & directory.st_mode & 0o007 != 0
-    else { return }
-    complain("Warning: `\(path)' is world accessible")
+    guard unsafe stat(path, &file) == 0, unsafe stat(parent, &directory) == 0 else { return false }
+    return file.st_mode & directory.st_mode & 0o007 != 0
   }
 }
 
