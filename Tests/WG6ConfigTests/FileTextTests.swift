@@ -31,7 +31,7 @@ import WG6Protocol
 
       [Peer]
       PublicKey = \(Self.other)
-      AllowedIPs = +10.0.0.6/31, 192.0.2.0/24
+      AllowedIPs = 10.0.0.6/31, 192.0.2.0/24
       ExcludedIPs = 10.0.0.6
       # the end
       """)
@@ -50,7 +50,7 @@ import WG6Protocol
 
         [Peer]
         PublicKey = \(Self.other)
-        AllowedIPs = +10.0.0.7/32, 192.0.2.0/24
+        AllowedIPs = 10.0.0.7/32, 192.0.2.0/24
         # the end
         """)
   }
