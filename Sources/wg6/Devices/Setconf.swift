@@ -2,6 +2,7 @@ import ArgumentParser
 import WG6Config
 import WG6Crypto
 import WG6Protocol
+import WG6Tunnel
 
 struct Setconf: ParsableCommand {
   static let configuration = CommandConfiguration(
@@ -45,8 +46,8 @@ struct FileAndInterface: ParsableArguments {
     for takeover in configuration.takeovers(named: file, name: names.name) { complain("Warning: \(takeover)") }
     let update = configuration.update(replacing: replacing, endpoints: try configuration.endpoints(named: file))
     do {
-      try Device(interface: interface).apply(try adjust(update))
-    } catch let error as Device.Failure {
+      try RemoteDevice(interface: interface).apply(try adjust(update))
+    } catch let error as RemoteDevice.Failure {
       throw failure("Unable to modify interface: \(error.reason)")
     }
   }

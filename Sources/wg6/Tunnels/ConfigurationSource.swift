@@ -4,6 +4,7 @@ import WG6Config
 import WG6Crypto
 import WG6Linux
 import WG6Protocol
+import WG6Tunnel
 
 /// A configuration file on disk.
 struct ConfigurationSource {
@@ -54,6 +55,31 @@ struct ConfigurationSource {
       throw failure(error.description)
     } catch let error as FileFailure {
       throw failure(error.description)
+    }
+  }
+
+  /// The file for `up` and `reload`, read and checked; `runsHooks` asks for its commands, which must be nobody's but
+  /// root's.
+  func tunnelFile(runsHooks: Bool) throws -> TunnelFile {
+    let configuration = try read(.quick)
+    warnIfWorldAccessible()
+    guard let resolved = unsafe realpath(path, nil) else { throw failure("\(path): \(systemText(errno))") }
+    defer { unsafe free(resolved) }
+    let absolute = unsafe String(cString: resolved)
+    if runsHooks, !configuration.hooks.isEmpty, let problem = FileOwnership.problem(of: absolute) {
+      throw failure(
+        "\(path): its commands (PreUp and the like) would run as root, and \(problem). Give the file to root and take "
+          + "the others' right to write, or use --no-hooks")
+    }
+    return TunnelFile(configuration, path: absolute, runsHooks: runsHooks)
+  }
+
+  /// The file at `path`, for `down`, which goes on without where it can't be read.
+  static func forSaving(_ path: String) throws(TunnelError) -> ConfigurationFile {
+    do {
+      return try ConfigurationSource(path: path).read(.quick)
+    } catch {
+      throw TunnelError("\(path) can't be read any more")
     }
   }
 
