@@ -1,5 +1,6 @@
 import ArgumentParser
 import WG6Linux
+import WG6Tunnel
 
 struct Down: ParsableCommand {
   static let configuration = CommandConfiguration(
@@ -26,6 +27,7 @@ struct Down: ParsableCommand {
         if ControlSocket.isAlive(interface) {
           throw failure("\(interface) is not up here; its daemon serves another network namespace")
         }
+        try removeExecution(of: interface)
         throw failure("\(interface) is not up")
       }
       guard ControlSocket.isAlive(interface) else {
@@ -38,5 +40,16 @@ struct Down: ParsableCommand {
     }
     steps.tell("waiting for the daemon to go")
     try Tunnel.awaitAbsence(of: interface)
+    try removeExecution(of: interface)
+  }
+
+  /// What “wg6 exec” made.
+  private func removeExecution(of interface: String) throws {
+    do throws(ExecutionError) {
+      guard try TunnelExecution.remove(interface: interface) else { return }
+    } catch {
+      throw failure("\(interface): \(error)")
+    }
+    complain("\(interface): programs that “wg6 exec” started still run; they stay cut off until they end")
   }
 }
