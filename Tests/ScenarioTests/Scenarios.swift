@@ -108,6 +108,11 @@ struct Scenarios {
   @Test("What cannot go into the tunnel is answered at once, behind NAT as well", .needs("unreachable"))
   func unreachable() throws { try play("unreachable") }
 
+  @Test(
+    "Past a kill switch nothing leaves, whatever happens to the tunnel and whoever tries", .needs("leaks"),
+    .timeLimit(.minutes(5)))
+  func leaks() throws { try play("leaks") }
+
   @Test("Tens of thousands of allowed IPs change under traffic that loses nothing", .needs("many-prefixes"))
   func manyPrefixes() throws { try play("many-prefixes") }
 
