@@ -84,7 +84,8 @@ extension Setup {
       interface: interface, mark: mark,
       guardedAddresses: addresses.map(\.address).filter { defaultFamilies.contains($0.isIPv6) },
       savesMarks: !defaultFamilies.isEmpty, killSwitch: killSwitch, clampsMSS: configuration.clampsMSS)
-    resolver = configuration.resolver.isEmpty ? nil : ResolverRequest(configuration.resolver)
+    // Domains alone are nothing to a resolver that has nobody to ask.
+    resolver = configuration.resolver.servers.isEmpty ? nil : ResolverRequest(configuration.resolver)
   }
 
   /// The first number from wg-quick's on whose routing table is nobody's.

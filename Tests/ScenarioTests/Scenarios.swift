@@ -134,6 +134,11 @@ struct Scenarios {
     .needs("load-generator"))
   func loadGenerator() throws { try play("load-generator") }
 
+  @Test(
+    "wg6 exec keeps a program inside the tunnel, or outside of it, for IPv4, IPv6 and DNS", .needs("exec"),
+    .timeLimit(.minutes(10)))
+  func execution() throws { try play("exec") }
+
   /// Plays a scenario and narrates into the log.
   private func play(_ name: String) throws {
     try #require(Scenario.named(name)).run { text in
