@@ -1,9 +1,10 @@
 import Foundation
 import Testing
 import WG6Config
+import WG6Linux
 import WG6Protocol
 
-@testable import WG6Linux
+@testable import WG6Tunnel
 
 /// Packets that meet a kill switch, on a pair of hosts: "v0" is the way outside, "wg0" stands for the tunnel.
 @Suite("A kill switch", .enabled(if: NetworkNamespaces.areThere, NetworkNamespaces.absence)) struct KillSwitchTests {
