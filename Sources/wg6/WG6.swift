@@ -41,7 +41,8 @@ struct WG6: ParsableCommand {
       """,
     version: "wg6 v\(version)",
     subcommands: [
-      Up.self, Down.self, Reload.self, Save.self, Exec.self, Check.self, Routes.self, Export.self, Strip.self, Show.self,
+      Up.self, Down.self, Reload.self, Save.self, Exec.self, Check.self, Routes.self, Export.self, Strip.self,
+      Show.self,
       Showconf.self, Set.self, Setconf.self, Addconf.self, Syncconf.self, Genkey.self, Genpsk.self, Pubkey.self,
       Resolve.self, Version.self,
     ],

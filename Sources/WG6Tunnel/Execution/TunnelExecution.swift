@@ -24,6 +24,7 @@ public enum TunnelExecution {
   /// - Parameter servers: the tunnel's DNS servers.
   public static func enter(_ way: Way, of link: Link, servers: [IPAddress]) throws(ExecutionError) {
     let lock = try lock(link.name)
+    defer { lock.release() }
     let groups = try Groups(making: link.name)
     try attempt("mark the sockets of programs (BPF, CONFIG_CGROUP_BPF)") { () throws(Errno) in
       try groups.inside.markSockets(Way.inside.mark(of: link.name))
@@ -35,14 +36,13 @@ public enum TunnelExecution {
     } catch {
       throw ExecutionError("\(error)")
     }
-    allowMarkedAnswers()
+    allowMarkedAnswers(link.name)
     let filter = ExecutionFilter(
       interface: link.name, inside: groups.inside.firewallPath, outside: groups.outside.firewallPath, servers: servers)
     try run(filter.script)
     try attempt("enter the control group") { () throws(Errno) in
       if way == .inside { try groups.inside.join() } else { try groups.outside.join() }
     }
-    _ = consume lock
   }
 
   /// Puts rules and routes in order again, after a change to the machine's routes or rules or for a new interface of the
@@ -96,11 +96,20 @@ public enum TunnelExecution {
     throw ExecutionError("another command is changing \(interface)")
   }
 
-  /// Strict reverse path filters look at the mark of an answer only if told to. It stays so, as with wg-quick: others may
-  /// rely on it by then.
-  private static func allowMarkedAnswers() {
-    let setting = "net.ipv4.conf.all.src_valid_mark"
-    if (try? Sysctl.value(of: setting)) == "0" { try? Sysctl.set(setting, to: "1") }
+  /// Whether programs were sent into the tunnel or around it since it came up.
+  static func isUsed(_ interface: String) -> Bool {
+    Way.allCases.contains { Groups.exists($0, of: interface) }
+  }
+
+  /// Strict reverse path filters look at the mark of an answer only if told to. What it was before goes into the tunnel's
+  /// journal.
+  private static func allowMarkedAnswers(_ interface: String) {
+    let name = Setup.markedAnswers
+    guard (try? Sysctl.value(of: name)) == "0" else { return }
+    if var journal = (try? Journal.read(interface)) ?? nil, journal.isOfThisNamespace {
+      try? journal.append(.setting(name: name, before: "0"))
+    }
+    try? Sysctl.set(name, to: "1")
   }
 
   private static func run(_ script: String) throws(ExecutionError) {

@@ -52,7 +52,7 @@ struct Exec: ParsableCommand {
     let account = try user.map(Account.init(named:))
     do {
       guard let link = try NetlinkSocket().link(named: interface) else { throw failure("\(interface) is not up") }
-      let settings = resolverSettings
+      let settings = try resolverSettings(interface)
       let resolver =
         outside && dns.isEmpty
         ? PrivateResolver.withoutTunnel(interface, tunnelServers: settings.servers)
@@ -71,7 +71,12 @@ struct Exec: ParsableCommand {
   }
 
   /// The tunnel's DNS servers and search domains.
-  private var resolverSettings: PrivateResolver { PrivateResolver(servers: dns, searchDomains: []) }
+  private func resolverSettings(_ interface: String) throws -> PrivateResolver {
+    guard dns.isEmpty else { return PrivateResolver(servers: dns, searchDomains: []) }
+    let tunnel = Tunnel(interface, tell: { _ in }, warn: { _ in }, announce: { _ in })
+    let request = try tunnel.attempt { () throws(TunnelError) in try tunnel.resolverRequest() }
+    return PrivateResolver(servers: request?.servers ?? [], searchDomains: request?.searchDomains ?? [])
+  }
 
   private func tellOfMissingServers(_ interface: String) {
     complain(
