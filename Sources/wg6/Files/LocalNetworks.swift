@@ -3,14 +3,14 @@ import WG6Protocol
 
 /// The networks that this machine is directly connected to: what `lan` stands for in ExcludedIPs.
 enum LocalNetworks {
-  /// All but those of `interface`.
+  /// Those of all interfaces that are up, but for loopback and `interface`.
   static func connected(except interface: String?) throws -> [IPPrefix] {
     do {
       let netlink = try NetlinkSocket()
-      let link = try interface.flatMap { try netlink.link(named: $0) }
+      let link = try interface.flatMap { (name) throws(NetlinkError) in try netlink.link(named: name) }
       return try netlink.connectedNetworks(except: link?.index)
-    } catch let error as NetlinkError {
-      throw failure("\(error)")
+    } catch {
+      throw failure("the networks of this machine: \(error)")
     }
   }
 }
