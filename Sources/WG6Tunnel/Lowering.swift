@@ -14,6 +14,7 @@ extension Tunnel {
     try alone { () throws(TunnelError) in
       let isServed = try isHere()
       guard var journal = try readJournal() else {
+        defer { releasePrograms() }
         guard isServed else { throw TunnelError(absence()) }
         tell("deleting the interface")
         return try removeDevice()
@@ -25,6 +26,7 @@ extension Tunnel {
         try write(.leaving, &journal)
       }
       let problems = undo(journal)
+      releasePrograms()
       if hooks { tryHooks(journal.entries.compactMap(\.postDown)) }
       journal.remove()
       if let first = problems.first { throw TunnelError(first) }

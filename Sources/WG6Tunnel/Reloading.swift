@@ -54,6 +54,7 @@ extension Tunnel {
       } catch {
         throw TunnelError("\(journal.path): \(error)")
       }
+      reclaimPrograms(link)
       return lines
     }
   }
