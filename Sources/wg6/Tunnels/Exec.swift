@@ -51,8 +51,8 @@ struct Exec: ParsableCommand {
     guard geteuid() == 0 else { throw failure("\(programName): exec needs root") }
     let account = try user.map(Account.init(named:))
     do {
-      guard let link = try NetlinkSocket().link(named: interface) else { throw failure("\(interface) is not up") }
-      let settings = resolverSettings
+      guard let link = try NetlinkSocket().link(named: interface) else { throw failure("\(interface): it is not up") }
+      let settings = try resolverSettings(source)
       let resolver =
         outside && dns.isEmpty
         ? PrivateResolver.withoutTunnel(interface, tunnelServers: settings.servers)
@@ -70,8 +70,14 @@ struct Exec: ParsableCommand {
     throw becomeProgram()
   }
 
-  /// The tunnel's DNS servers and search domains.
-  private var resolverSettings: PrivateResolver { PrivateResolver(servers: dns, searchDomains: []) }
+  /// The tunnel's DNS servers and search domains, as the command line and the file have them. The file need not be there.
+  private func resolverSettings(_ source: ConfigurationSource) throws -> PrivateResolver {
+    if !dns.isEmpty { return PrivateResolver(servers: dns, searchDomains: []) }
+    guard unsafe access(source.path, R_OK) == 0 else { return PrivateResolver(servers: [], searchDomains: []) }
+    let settings = try source.read(.quick) { configuration, _ in configuration.resolver }
+    return PrivateResolver(
+      servers: settings.servers.map { "\($0)" }, searchDomains: settings.searchDomains + settings.routingDomains)
+  }
 
   private func tellOfMissingServers(_ interface: String) {
     complain(
