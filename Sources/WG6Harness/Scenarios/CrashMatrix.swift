@@ -79,6 +79,7 @@ private struct CrashPlan: CustomStringConvertible {
         for file in a b; do
           install -m 600 $file \(place)
           try up-$file \(tool) up \(interface)
+          settle
           snap $file.snapshot
           try down-$file \(tool) down \(interface)
           absent \(interface)
@@ -95,6 +96,7 @@ private struct CrashPlan: CustomStringConvertible {
           [ "$(cat $n.command.status)" = 0 ] && break
           snap $n.killed
           try $n.next \(tool) \(next) \(interface)
+          settle
           snap $n.after
           [ \(next) = down ] || try $n.down \(tool) down \(interface)
           absent \(interface)

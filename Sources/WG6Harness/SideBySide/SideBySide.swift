@@ -73,6 +73,7 @@ extension QuickCase {
         network || exit 1
         snap before
         try up \(tool) up \(interface)
+        settle
         snap up
         if [ "$(cat up.status)" = 0 ]; then
           try meanwhile sh -e meanwhile
