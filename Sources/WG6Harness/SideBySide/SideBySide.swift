@@ -36,7 +36,8 @@ extension Scenario {
       if !left.isEmpty { lines.append("wg6 leaves behind:\n\(left)") }
       for note in notes { seen[note, default: 0] += 1 }
       let mark = lines.isEmpty ? "✓" : "✗"
-      lab.say("  \(mark) \(quick.name)\(notes.isEmpty ? "" : " (known: \(notes.joined(separator: "; ")))")")
+      if sides.quick.up.texts(of: .outcome).contains(where: { $0.hasSuffix("fails") }) { notes.append("fails, in wg-quick") }
+      lab.say("  \(mark) \(quick.name)\(notes.isEmpty ? "" : " (\(notes.joined(separator: "; ")))")")
       if !lines.isEmpty {
         let logs = "wg-quick said:\n\(trials[0].text("up.log"))wg6 said:\n\(trials[1].text("up.log"))\(trials[1].text("down.log"))"
         let text = lines.joined(separator: "\n").split(separator: "\n").map { "      " + $0 }.joined(separator: "\n")
