@@ -99,7 +99,9 @@ let package = Package(
     .testTarget(
       name: "WG6EngineTests",
       dependencies: [
-        "WG6Engine", "WG6Protocol", "WG6Linux", "WG6Crypto", "WG6Simulation", "CLinux", "CHarness", logging, system,
+        "WG6Engine", "WG6Config", "WG6Protocol", "WG6Linux", "WG6Crypto", "WG6Simulation", "CLinux", "CHarness",
+        logging,
+        system,
       ],
       swiftSettings: testing),
     .testTarget(

@@ -33,7 +33,17 @@ enum Seeds {
       FwMark = 0xCa6c
       MTU = 1380
       Table = 0x10
+      DNS = 192.0.2.53, 2001:db8::53 corp.example,~a.example
+      PreUp = true
+      PostUp = echo "%i" = %i # not this
+      PreDown = a
+      PostDown = b
+      SaveConfig = true
+      KillSwitch = lan
+      ClampMSS = yes
+      ExcludedIPs = lan, 10.192.124.128/25
       [Peer]
+      ExcludedIPs = fd00::/9 ::/1
       PublicKey = \(BrokenFile.publicKey)
       PresharedKey = \(BrokenFile.privateKey)
       AllowedIPs = 10.192.122.3/32, 10.192.124.1/24,fd00::3

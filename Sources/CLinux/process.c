@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <stdio.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/utsname.h>
@@ -27,4 +28,9 @@ int linux_kernel_is_at_least(int major, int minor) {
   int its_major, its_minor;
   if (uname(&names) != 0 || sscanf(names.release, "%d.%d", &its_major, &its_minor) != 2) return 0;
   return its_major > major || (its_major == major && its_minor >= minor);
+}
+
+int linux_memory_file(void) {
+  const int descriptor = memfd_create("wg6", MFD_CLOEXEC);
+  return descriptor < 0 ? -errno : descriptor;
 }

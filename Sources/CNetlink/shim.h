@@ -1,3 +1,5 @@
+#include <linux/fib_rules.h>
+#include <linux/if_addr.h>
 #include <netlink/netlink.h>
 #include <netlink/msg.h>
 #include <netlink/attr.h>
@@ -5,4 +7,3 @@
 #include <netlink/route/link.h>
 #include <netlink/route/nexthop.h>
 #include <netlink/route/route.h>
-#include <netlink/route/rule.h>

@@ -31,6 +31,8 @@ public final class Engine {
   private var isUp = false
   var routes = RouteReview()
   private var reports = ReportLog()
+  private let name: String
+  private var reloader: Reloader?
   private var ending: Ending?
 
   /// Why the engine has come to its end.
@@ -66,6 +68,8 @@ public final class Engine {
     public static let mostThreads = 64
     /// What data is sealed and opened with; nil for the best that this machine has.
     public var cipher: TrainCipher.Kind?
+    /// The program that SIGHUP starts, as `PROGRAM reload INTERFACE`; without one SIGHUP ends the engine.
+    public var reloader: String?
 
     public init(interface: String) {
       self.interface = interface
@@ -81,10 +85,12 @@ public final class Engine {
     self.log = log
     threadCount = sources.threads
     self.log[metadataKey: "interface"] = "\(name)"
+    self.name = name
+    reloader = sources.reloader.map { Reloader($0) }
     device = Device(using: SystemRandomNumberGenerator())
     server = try Starting.openServer(sources, for: name)
     do {
-      signals = try SignalReader([SIGTERM, SIGINT, SIGHUP])
+      signals = try SignalReader([SIGTERM, SIGINT, SIGHUP, SIGCHLD])
       wires = try Wires(tun: tun, plane: device.plane, offloads: sources.offloads, cipher: sources.cipher)
       monitor = try InterfaceMonitor()
       timer = try WakeTimer()
@@ -140,6 +146,14 @@ public final class Engine {
     timer.set([device.nextWake(now: Clock.monotonic), routes.nextWake].compactMap { $0 }.min())
   }
 
+  private func received(_ signal: Int32) {
+    switch signal {
+    case SIGCHLD: reloader?.childEnded(name, log)
+    case SIGHUP where reloader != nil: reloader?.start(name, log)
+    default: ending = .signal(signal)
+    }
+  }
+
   private func handle(_ token: UInt64) {
     switch token {
     case Token.bell: wires.control.hush()
@@ -149,7 +163,7 @@ public final class Engine {
       if changes.contains(.links) { interfaceChanged() }
       routes.noteChanges(changes)
     case Token.signals:
-      if let signal = signals.next() { ending = .signal(signal) }
+      if let signal = signals.next() { received(signal) }
     case Token.listener:
       server.accept(poller) { Token.client | UInt64($0) }
     case Token.watch:

@@ -45,7 +45,7 @@ struct RouteReview: ~Copyable {
       if tunnelMTUs[index] == nil { tunnelMTUs[index] = .some(kernel.socket.tunnelMTU(index)) }
       return Device.Way(interface: index, tunnelMTU: tunnelMTUs[index]!)
     }
-    let routeMTUs = ownRoutesAreDue ? kernel.strictSocket.routeMTUs(via: interface) : nil
+    let routeMTUs = ownRoutesAreDue ? NetlinkSocket.routeMTUs(via: interface) : nil
     ownRoutesAreDue = false
     let now = Clock.monotonic
     restedAt = now + 10 * now.since(begun)
@@ -53,14 +53,10 @@ struct RouteReview: ~Copyable {
     return routeMTUs
   }
 
-  /// Sockets that can be missing.
+  /// A socket that can be missing.
   private final class Kernel {
     let socket: NetlinkSocket
-    let strictSocket: NetlinkSocket
 
-    init() throws(NetlinkError) {
-      socket = try NetlinkSocket()
-      strictSocket = try NetlinkSocket()
-    }
+    init() throws(NetlinkError) { socket = try NetlinkSocket() }
   }
 }

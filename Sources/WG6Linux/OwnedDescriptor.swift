@@ -1,3 +1,4 @@
+import CLinux
 import Glibc
 import SystemPackage
 
@@ -18,5 +19,23 @@ public struct OwnedDescriptor: ~Copyable, Sendable {
 
   deinit {
     close(rawValue)
+  }
+}
+
+extension OwnedDescriptor {
+  /// A file in memory, with `text` in it, that has no name; a path to it is `/proc/self/fd/…`.
+  init(text: String) throws(Errno) {
+    let file = try OwnedDescriptor(orErrno: linux_memory_file())
+    let bytes = Array(text.utf8)
+    guard unsafe pwrite(file.rawValue, bytes, bytes.count, 0) == bytes.count else { throw Errno(rawValue: errno) }
+    self = file
+  }
+
+  /// What a file begins with, as text: all of it, or its first `most` bytes.
+  borrowing func text(most: Int = 16_384) -> String {
+    let descriptor = rawValue
+    return unsafe String(unsafeUninitializedCapacity: most) {
+      unsafe max(pread(descriptor, $0.baseAddress, most, 0), 0)
+    }
   }
 }

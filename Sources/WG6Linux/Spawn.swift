@@ -20,8 +20,11 @@ public struct Child: Sendable {
   /// - Parameters:
   ///   - newSession: detach it from this terminal.
   ///   - silentOutput: its standard streams are /dev/null, rather than ours.
+  ///   - input: a descriptor that it reads its standard input from.
+  ///   - output: a descriptor that it writes its standard output and errors to.
   public init(
-    _ path: String, _ arguments: [String], newSession: Bool = false, silentOutput: Bool = false
+    _ path: String, _ arguments: [String], newSession: Bool = false, silentOutput: Bool = false, input: Int32? = nil,
+    output: Int32? = nil
   ) throws(Errno) {
     var attributes = posix_spawnattr_t()
     unsafe posix_spawnattr_init(&attributes)
@@ -41,6 +44,8 @@ public struct Child: Sendable {
     if silentOutput {
       for stream in 0...Int32(2) { unsafe posix_spawn_file_actions_addopen(&files, stream, "/dev/null", O_RDWR, 0) }
     }
+    if let input { unsafe posix_spawn_file_actions_adddup2(&files, input, 0) }
+    if let output { for stream in Int32(1)...2 { unsafe posix_spawn_file_actions_adddup2(&files, output, stream) } }
 
     var argv: [UnsafeMutablePointer<CChar>?] = unsafe ([path] + arguments).map { unsafe strdup($0) }
     unsafe argv.append(nil)

@@ -1,6 +1,5 @@
 import Glibc
 import SystemPackage
-import WG6Linux
 
 /// Where what is known of the tunnels of this machine lies: a journal and a lock for each.
 public enum StateDirectory {
@@ -10,19 +9,53 @@ public enum StateDirectory {
   static func prepare() throws(Errno) {
     if unsafe mkdir(path, 0o700) != 0, errno != EEXIST { throw Errno(rawValue: errno) }
   }
+
+  /// Interfaces that have a journal.
+  static func interfaces(in directory: String = path) -> [String] {
+    guard let stream = unsafe opendir(directory) else { return [] }
+    defer { unsafe closedir(stream) }
+    var names: [String] = []
+    while let entry = unsafe readdir(stream) {
+      let name = unsafe withUnsafeBytes(of: &entry.pointee.d_name) { bytes in
+        unsafe String(decoding: bytes.prefix { $0 != 0 }, as: UTF8.self)
+      }
+      if name.hasSuffix(".journal") { names.append(String(name.dropLast(".journal".count))) }
+    }
+    return names
+  }
 }
 
-/// The right to change a tunnel. Two commands never change one at once: the second one hears who is at it.
-public struct InterfaceLock: ~Copyable {
-  private let descriptor: OwnedDescriptor
+/// The right to change a tunnel, which one process has at a time: a locked file. It ends with the process.
+struct InterfaceLock {
+  private let descriptor: Int32
+  private let path: String
 
-  /// Takes the lock of `interface` if it is free. Throws `EWOULDBLOCK` where another process holds it, or `open`'s error.
-  public init(_ interface: String, in directory: String = StateDirectory.path) throws(Errno) {
+  /// Takes the lock of `interface` if it is free. Throws `wouldBlock` where another process holds it, or `open`'s error.
+  init(_ interface: String, in directory: String = StateDirectory.path) throws(Errno) {
     if directory == StateDirectory.path { try StateDirectory.prepare() }
-    let file = unsafe open("\(directory)/\(interface).lock", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0o600)
-    guard file >= 0 else { throw Errno(rawValue: errno) }
-    let owned = OwnedDescriptor(file)
-    guard flock(file, LOCK_EX | LOCK_NB) == 0 else { throw Errno(rawValue: errno) }
-    descriptor = owned
+    path = "\(directory)/\(interface).lock"
+    for _ in 0..<100 {
+      let file = unsafe open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0o600)
+      guard file >= 0 else { throw Errno(rawValue: errno) }
+      guard flock(file, LOCK_EX | LOCK_NB) == 0 else {
+        let error = Errno(rawValue: errno)
+        close(file)
+        throw error
+      }
+      // Whoever held it before may have removed the file in between: then this is a lock that nobody else sees.
+      var opened = stat(), named = stat()
+      if unsafe fstat(file, &opened) == 0, unsafe stat(path, &named) == 0, opened.st_ino == named.st_ino {
+        descriptor = file
+        return
+      }
+      close(file)
+    }
+    throw .wouldBlock
+  }
+
+  /// Gives it back, and removes the file.
+  func release() {
+    unsafe unlink(path)
+    close(descriptor)
   }
 }

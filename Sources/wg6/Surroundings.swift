@@ -2,6 +2,7 @@ import ArgumentParser
 import Glibc
 import WG6Config
 import WG6Crypto
+import WG6Linux
 
 /// The name that this program was called by, for messages as `wg` words them.
 var programName: String { CommandLine.arguments.first ?? "wg6" }
@@ -21,7 +22,7 @@ func systemText(_ number: Int32) -> String {
 func complain(_ line: some StringProtocol) {
   var text = WipedBytes()
   text.append("\(line)\n")
-  try? text.write(to: STDERR_FILENO)
+  try? text.writeAll(to: STDERR_FILENO)
 }
 
 /// Says why, and ends the command with status 1.
@@ -31,29 +32,12 @@ func failure(_ line: some StringProtocol) -> ExitCode {
 }
 
 extension WipedBytes {
-  /// Writes everything to `descriptor`.
-  func write(to descriptor: Int32) throws(WriteFailure) {
-    try withBytes { (bytes: RawSpan) throws(WriteFailure) in
-      var written = 0
-      while written < bytes.byteCount {
-        let count = unsafe bytes.extracting(written..<bytes.byteCount).withUnsafeBytes {
-          unsafe Glibc.write(descriptor, $0.baseAddress!, $0.count)
-        }
-        if count >= 0 {
-          written += count
-        } else if errno != EINTR {
-          throw WriteFailure(errno: errno)
-        }
-      }
-    }
-  }
-
   /// Writes everything to standard output; a reader that went away is no news.
   func print() throws {
     do {
-      try write(to: STDOUT_FILENO)
+      try writeAll(to: STDOUT_FILENO)
     } catch {
-      throw failure("\(programName): standard output: \(systemText(error.errno))")
+      throw failure("\(programName): standard output: \(error)")
     }
   }
 }
@@ -68,10 +52,6 @@ extension WipedBytes {
       }
     }
   }
-}
-
-struct WriteFailure: Error {
-  let errno: Int32
 }
 
 /// Writes a line to standard output.

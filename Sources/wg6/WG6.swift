@@ -26,6 +26,7 @@ struct WG6: ParsableCommand {
         Endpoint = vpn.example.org:51820
 
       Then, on each:
+        wg6 check wgnet
         wg6 up wgnet
         wg6 show
         wg6 down wgnet
@@ -40,8 +41,9 @@ struct WG6: ParsableCommand {
       """,
     version: "wg6 v\(version)",
     subcommands: [
-      Up.self, Down.self, Show.self, Showconf.self, Set.self, Setconf.self, Addconf.self, Syncconf.self, Genkey.self,
-      Genpsk.self, Pubkey.self, Version.self,
+      Up.self, Down.self, Reload.self, Save.self, Check.self, Routes.self, Export.self, Strip.self, Show.self,
+      Showconf.self, Set.self, Setconf.self, Addconf.self, Syncconf.self, Genkey.self, Genpsk.self, Pubkey.self,
+      Resolve.self, Version.self,
     ],
     defaultSubcommand: Show.self)
 

@@ -45,6 +45,7 @@ struct Wg6d {
     sources.offloads = Offloads.all.without(arguments.disabledOffloads)
     sources.cipher = arguments.cipher
     sources.threads = arguments.threads
+    sources.reloader = Environment.value("WG6_RELOAD")
     let log = Logger(label: "wg6d", factory: Environment.logHandler)
     do throws(StartError) {
       let engine = try Engine(sources, log: log)
@@ -87,7 +88,8 @@ struct Arguments {
     \(ControlSocket.directory)/INTERFACE.sock for it (`wg set`, `wg6 set`). Goes to the
     background once the interface is there, or stays in the foreground with -f.
     Ends when the interface is deleted, when the socket's file is removed, and on
-    SIGTERM, SIGINT and SIGHUP; the interface goes with it.
+    SIGTERM, SIGINT and SIGHUP; the interface goes with it. Under wg6 up, SIGHUP has
+    wg6 reload the file instead.
 
     --no-offload does without what the kernel and network cards can do for many packets
     at once, or, with a LIST of names and commas between them, without these:

@@ -43,7 +43,7 @@ public struct BrokenFile: Sendable {
 
 extension BrokenFile {
   public static let all: [BrokenFile] =
-    structure + keys + numbers + addresses + tables + allowedIPs + endpoints + unsupported + unknown + misplaced + plain
+    structure + keys + numbers + addresses + tables + allowedIPs + endpoints + quick + unknown + misplaced + plain
 
   static let structure: [BrokenFile] =
     [
@@ -108,23 +108,22 @@ extension BrokenFile {
     + ["", "-1", "on", "4294967296", "0x100000000", "0xg", "0x", "1 2 x"].map {
       .interface("FwMark = \($0)", mention: "FwMark")
     }
-    + ["", "0", "67", "65536", "-1420", "auto", "1420b", "1e3"].map { .interface("MTU = \($0)", mention: "MTU") }
+    + ["0", "67", "65536", "-1420", "auto", "1420b", "1e3", "0x"].map { .interface("MTU = \($0)", mention: "MTU") }
     + ["", "-1", "65536", "on", "25s", "2.5", "0x19", "1,2"].map {
       .peer("PersistentKeepalive = \($0)", mention: "PersistentKeepalive")
     }
 
   static let addresses: [BrokenFile] = [
-    "", ",", "10.0.0", "10.0.0.256/24", "10.0.0.1/33", "10.0.0.1/", "10.0.0.1/-1", "10.0.0.1/24/24",
-    "10.0.0.1/255.255.255.0", "fd00::/129",
+    "10.0.0", "10.0.0.256/24", "10.0.0.1/33", "10.0.0.1/", "10.0.0.1/-1", "10.0.0.1/24/24",
+    "10.0.0.1/255.0.255.0", "10.0.0.1/255.255.255", "fd00::1/ffff::", "fd00::/129",
     "fd00::g/64", "fd00::1::2/64", "fe80::1%eth0/64", "[fd00::1]/64", "example.org", "0.0.0.0/8", "::/64",
     "224.0.0.1/4", "ff02::1/128",
     "10.0.0.1/24, nonsense", "10.0.0.1/24, 10.0.0.1/32", "dhcp",
   ].map { .interface("Address = \($0)", mention: "Address") }
 
   static let tables: [BrokenFile] =
-    ["", "0", "main", "on", "-1", "4294967296", "auto,off", "0xz"].map { .interface("Table = \($0)", mention: "Table") }
-    + ["0.0.0.0/0", "::/0", "10.0.0.0/8, ::/0", "0.0.0.0/0, ::/0", "1.2.3.4/0"].map {
-      .peer("AllowedIPs = \($0)", mention: "default route")
+    ["0", "on", "-1", "4294967296", "auto,off", "0xz", "no-such-table", "MAIN"].map {
+      .interface("Table = \($0)", mention: "Table")
     }
 
   static let allowedIPs: [BrokenFile] = [
@@ -146,19 +145,30 @@ extension BrokenFile {
     "[fe80::1%interface-name-too-long]:1", "[fe80::1%\u{E9}th0]:1", "[fe80::1%eth/0]:1",
   ].map { .peer("Endpoint = \($0)", mention: "Endpoint") }
 
-  static let unsupported: [BrokenFile] =
-    [
-      "DNS = 1.1.1.1", "DNS =", "PreUp = true", "PostUp = iptables -A FORWARD -i %i -j ACCEPT", "PreDown = true",
-      "PostDown = true",
-      "SaveConfig = true", "SaveConfig = false", "dns=2606:4700::1111", "POSTUP = wg set %i private-key <(cat /k)",
-    ].map { .interface($0, mention: "not supported yet") }
+  static let quick: [BrokenFile] =
+    ["1.1.1", "1.1.1.1.1", "1.1.1.256", "1.1.1.1, 2001:db8::g", "fe80::1%eth0", "~", "~exa$mple", "exa/mple", ".1", "~~a"]
+    .map { .interface("DNS = \($0)", mention: "DNS") }
+    + ["", "1", "yes", "truefalse", "off"].map { .interface("SaveConfig = \($0)", mention: "true or false") }
+    + ["", "on", "true", "lan yes", "local"].map { .interface("KillSwitch = \($0)", mention: "yes, no or lan") }
+    + ["", "1", "true", "lan"].map { .interface("ClampMSS = \($0)", mention: "yes or no") }
+    + ["", ",", "wan", "lan!", "10.0.0.0/33", "10.0.0/8", "-10.0.0.0/8", "fd00::g", "example.org", "10.0.0.0/255.0.0.0"]
+    .flatMap { value -> [BrokenFile] in
+      [
+        .interface("ExcludedIPs = \(value)", mention: "ExcludedIPs"),
+        .peer("ExcludedIPs = \(value)", mention: "ExcludedIPs"),
+      ]
+    }
+    + ["PreUp", "PostUp", "PreDown", "PostDown"].map { .interface($0, mention: "without “=”") }
+    + [.interface("ExcludedIPs = \(privateKey)", mention: "look like a key", secret: privateKey)]
 
   static let unknown: [BrokenFile] =
     [
       ("Adress = 10.0.0.1", "Address, perhaps"), ("ListenPorts = 1", "ListenPort, perhaps"),
       ("Private = x", "“Private”"),
       ("PrivatKey = x", "PrivateKey, perhaps"), ("FirewallMark = 1", "“FirewallMark”"), ("MUT = 1420", "MTU, perhaps"),
-      ("Tabel = off", "Table, perhaps"), ("Jc = 4", "“Jc”"), ("Name = home", "“Name”"), ("= 1", "unknown key"),
+      ("Tabel = off", "Table, perhaps"), ("ExcludeIPs = lan", "ExcludedIPs, perhaps"),
+      ("Killswitch2 = yes", "KillSwitch, perhaps"), ("PosUp = true", "PostUp, perhaps"),
+      ("ExludedIP = lan", "ExcludedIPs, perhaps"), ("Jc = 4", "“Jc”"), ("Name = home", "“Name”"), ("= 1", "unknown key"),
       ("Key! = 1", "unknown key"),
     ].map { .interface($0.0, mention: $0.1) }
     + [
@@ -179,18 +189,19 @@ extension BrokenFile {
     }
     + [
       "PrivateKey = \(privateKey)", "ListenPort = 1", "FwMark = 1", "Address = 10.0.0.1", "MTU = 1420", "Table = off",
-      "DNS = 1.1.1.1",
+      "DNS = 1.1.1.1", "KillSwitch = yes", "ClampMSS = yes", "PostUp = true", "SaveConfig = true",
     ].map {
       .peer($0, mention: "expected it in [Interface]")
     }
 
   static let plain: [BrokenFile] =
-    ["Address = 10.0.0.1/24", "MTU = 1420", "Table = off"].map {
+    [
+      "Address = 10.0.0.1/24", "MTU = 1420", "Table = off", "DNS = 1.1.1.1", "PostUp = true", "SaveConfig = true",
+      "ExcludedIPs = lan", "KillSwitch = yes",
+    ].map {
       .interface($0, mention: "only “up” knows", dialect: .plain)
     }
-    + ["DNS = 1.1.1.1", "PostUp = true", "SaveConfig = true"].map {
-      .interface($0, mention: "only “up” could know", dialect: .plain)
-    }
+    + [.peer("ExcludedIPs = lan", mention: "only “up” knows", dialect: .plain)]
     + ["AllowedIPs = 10.0.0.0/33", "Endpoint = nowhere", "Nonsense = 1"].map {
       .peer($0, mention: String($0.prefix { $0 != " " }), dialect: .plain)
     }

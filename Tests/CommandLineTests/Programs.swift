@@ -18,6 +18,7 @@ enum Programs {
 
   static let wg6 = "\(directory)/wg6"
   static let wg = find("wg")
+  static let wgQuick = find("wg-quick")
   static let ip = find("ip")
   /// `WG6_TEST_DAEMON` lets the command line be tried with another daemon, as wireguard-go.
   static let daemon: String? =

@@ -62,7 +62,7 @@ struct `Tunnels up and down` {
   }
 
   @Test(arguments: [
-    "Address = 127.0.0.1/8, ::1/128", "Address = 10.9.0.1/24, 10.9.0.1/24", "DNS = 1.1.1.1", "MTU = 99999",
+    "Address = 127.0.0.1/8, ::1/128", "Address = 10.9.0.1/24, 10.9.0.1/24", "DNS = 1.1.1", "MTU = 99999",
     "Nonsense = 1",
   ])
   func `what cannot be done is said, and leaves nothing`(line: String) throws {

@@ -4,18 +4,15 @@ import Testing
 
 @testable import WG6Tunnel
 
-@Suite struct InterfaceLockTests {
-  @Test func `one holds the lock at a time, and leaves it to the next`() throws {
-    let directory = FileManager.default.temporaryDirectory.appending(path: "wg6-lock-\(UUID())").path
-    try FileManager.default.createDirectory(atPath: directory, withIntermediateDirectories: true)
-    defer { try? FileManager.default.removeItem(atPath: directory) }
-    func second() throws { _ = try InterfaceLock("wg0", in: directory) }
-    do {
+@Suite struct `The lock of a tunnel` {
+  @Test func `one holds it at a time, leaves it to the next, and leaves no file`() throws {
+    try withDirectory { directory in
       let first = try InterfaceLock("wg0", in: directory)
-      #expect(throws: Errno.wouldBlock) { try second() }
-      _ = try InterfaceLock("wg1", in: directory)
-      _ = consume first
+      #expect(throws: Errno.wouldBlock) { try InterfaceLock("wg0", in: directory) }
+      try InterfaceLock("wg1", in: directory).release()
+      first.release()
+      #expect(try FileManager.default.contentsOfDirectory(atPath: directory).isEmpty)
+      try InterfaceLock("wg0", in: directory).release()
     }
-    try second()
   }
 }

@@ -6,8 +6,9 @@ import WG6Crypto
 extension FuzzTarget {
   /// Configuration files. The first byte of the input chooses the dialect, the others are the file.
   ///
-  /// What is accepted means the same when it is written down in its plainest form and read again, and can be asked of a
-  /// daemon; what is refused is refused by line; and no message ever holds a secret.
+  /// What is accepted means the same when it is written down in its plainest form and read again, and when it is exported;
+  /// it can be asked of a daemon; who gets what is decided as a plain longest-prefix match decides; what is refused is
+  /// refused by line; and no message ever holds a secret.
   static let config = FuzzTarget("config") { input in
     var input = input
     let dialect = input.byte() & 1 == 0 ? ConfigurationDialect.quick : .plain
@@ -26,11 +27,66 @@ extension FuzzTarget {
         claim(request(again.update(replacing: replacing, endpoints: [:])) == wanted, "both ask for the same")
         claim(isUnderstood(wanted), "a daemon understands it")
       }
+      checkCoverage(of: file, text, dialect, lineCount)
     } catch {
       claim(!error.mistakes.isEmpty, "a refusal has a reason")
       claim(error.mistakes.map(\.line) == error.mistakes.map(\.line).sorted(), "in the order of the lines")
       check(error.mistakes, of: text, lineCount)
     }
+  }
+
+  /// What `lan` stands for.
+  private static let connected = ["10.9.0.0/16", "fd00:9::/64"].compactMap { IPPrefix($0) }
+
+  /// Exclusions, and the texts that are made of a file with them.
+  private static func checkCoverage(
+    of file: ConfigurationFile, _ text: [UInt8], _ dialect: ConfigurationDialect, _ lineCount: Int
+  ) {
+    let coverage = Coverage(file, connected: connected)
+    let findings = file.findings(
+      named: "f", isWorldAccessible: true, coverage: coverage, endpoints: [:], name: { "\($0.base64.prefix(4))" })
+    check(findings, of: text, lineCount)
+
+    var exported = WipedBytes()
+    file.writeExported(text.span.bytes, coverage: coverage, to: &exported)
+    let exportedText = exported.withBytes { $0.array }
+    guard let plain = try? read(exportedText, dialect) else {
+      return claim(false, "an export is accepted: \(String(decoding: exportedText, as: UTF8.self))")
+    }
+    let owned = Coverage(plain, connected: []).allowedIPs.map { Set($0) }
+    claim(owned == coverage.allowedIPs.map { Set($0) }, "an export gives everybody the same")
+    var stripped = WipedBytes()
+    ConfigurationFile.writeStripped(exportedText.span.bytes, to: &stripped)
+    claim((try? read(stripped.withBytes { $0.array }, .plain)) != nil, "what is left for the device is understood")
+
+    // The ends of every prefix, and their neighbours.
+    let device = coverage.allowedIPs.enumerated().flatMap { peer, prefixes in prefixes.map { (prefix: $0, peer: peer) } }
+    let routed = coverage.routes(cuttingOut: [])
+    for prefix in (device.map(\.prefix) + coverage.excluded.prefixes).prefix(64) {
+      for address in edges(of: prefix) {
+        let decided = coverage.decision(for: address).peer
+        let best = device.filter { $0.prefix.contains(address) }.max { $0.prefix.length < $1.prefix.length }
+        claim(best?.peer == decided, "\(address) goes to \(decided as Any), and by the device to \(best as Any)")
+        claim(routed.contains { $0.contains(address) } == (decided != nil), "\(address) is routed where somebody gets it")
+        claim(coverage.covered.contains(address) == (decided != nil), "\(address) is covered where somebody gets it")
+      }
+    }
+  }
+
+  private static func edges(of prefix: IPPrefix) -> [IPAddress] {
+    let first = prefix.address.bits
+    let network = AddressBits(high: .max, low: .max).masked(to: prefix.length)
+    let last = AddressBits(high: first.high | ~network.high, low: first.low | ~network.low)
+    let low = first.low.subtractingReportingOverflow(1)
+    let high = last.low.addingReportingOverflow(1)
+    if case .v4(let address) = prefix.address {
+      return [address, address &- 1, UInt32(last.high >> 32), UInt32(last.high >> 32) &+ 1].map { .v4($0) }
+    }
+    return [
+      .v6(high: first.high, low: first.low), .v6(high: last.high, low: last.low),
+      .v6(high: first.high &- (low.overflow ? 1 : 0), low: low.partialValue),
+      .v6(high: last.high &+ (high.overflow ? 1 : 0), low: high.partialValue),
+    ]
   }
 
   private static func read(_ text: [UInt8], _ dialect: ConfigurationDialect) throws(FileMistakes) -> ConfigurationFile {
@@ -80,6 +136,18 @@ extension FuzzTarget {
       lines.append("Address = " + file.addresses.map(\.description).joined(separator: ", "))
     }
     if let mtu = file.mtu { lines.append("MTU = \(mtu)") }
+    lines += file.resolver.servers.map { "DNS = \($0)" } + file.resolver.searchDomains.map { "DNS = \($0)" }
+    lines += file.resolver.routingDomains.map { "DNS = ~\($0)" }
+    lines += file.hooks.preUp.map { "PreUp = \($0)" } + file.hooks.postUp.map { "PostUp = \($0)" }
+    lines += file.hooks.preDown.map { "PreDown = \($0)" } + file.hooks.postDown.map { "PostDown = \($0)" }
+    if file.savesConfiguration { lines.append("SaveConfig = true") }
+    if file.clampsMSS { lines.append("ClampMSS = yes") }
+    switch file.killSwitch {
+    case .off: break
+    case .on: lines.append("KillSwitch = yes")
+    case .exceptLAN: lines.append("KillSwitch = lan")
+    }
+    lines += written(file.excludedIPs)
     switch file.table {
     case .automatic: break
     case .off: lines.append("Table = off")
@@ -105,7 +173,12 @@ extension FuzzTarget {
       }
     }
     if !changes.isEmpty { lines.append("AllowedIPs = " + changes.joined(separator: ", ")) }
-    return lines
+    return lines + written(peer.excludedIPs)
+  }
+
+  private static func written(_ exclusions: Exclusions) -> [String] {
+    let elements = exclusions.prefixes.map(\.description) + (exclusions.includesLAN ? ["lan"] : [])
+    return elements.isEmpty ? [] : ["ExcludedIPs = " + elements.joined(separator: ", ")]
   }
 
   private static func base64(of key: [UInt8]) -> String {

@@ -16,3 +16,6 @@ int linux_kernel_is_at_least(int major, int minor);
 /// Gives back the memory that code takes which was used once, at the start: that of every library and of the program. The
 /// kernel reads again from the files what is used again.
 void linux_drop_code(void);
+
+/// A file without a name, in memory, close-on-exec. Returns a descriptor or -errno. A GNU extension.
+int linux_memory_file(void);

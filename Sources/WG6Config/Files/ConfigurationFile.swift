@@ -11,7 +11,7 @@ public enum ConfigurationDialect: Sendable {
 
 /// Where routes to the allowed IPs go.
 public enum RouteTable: Hashable, Sendable {
-  /// The main table.
+  /// The main table; those to a prefix of length 0 a table of the tunnel's own.
   case automatic
   /// Nowhere.
   case off
@@ -37,11 +37,34 @@ public struct ConfigurationFile: Sendable {
   public internal(set) var listenPort: UInt16?
   public internal(set) var firewallMark: UInt32?
   public internal(set) var addresses: [InterfaceAddress] = []
+  public internal(set) var resolver = ResolverSettings()
   public internal(set) var mtu: Int?
   public internal(set) var table: RouteTable = .automatic
+  public internal(set) var hooks = Hooks()
+  /// `SaveConfig`: `down` writes back what the interface has.
+  public internal(set) var savesConfiguration = false
+  /// Of [Interface]: what goes to no peer.
+  public internal(set) var excludedIPs = Exclusions()
+  public internal(set) var killSwitch = KillSwitch.off
+  public internal(set) var clampsMSS = false
   public internal(set) var peers: [Peer] = []
-  /// What was accepted, as `wg` does, and still looks like a slip.
+  /// What was accepted, as `wg` does, and still looks like a slip of one line. `findings` tells what the lines mean
+  /// together.
   public internal(set) var warnings: [FileMistake] = []
+
+  // What only messages and texts made of this file need.
+
+  /// Of the first secret key.
+  var secretLine: Int?
+  /// Of each address.
+  var addressLines: [Int] = []
+  var exclusionLines = ExclusionLines()
+  /// As it was written.
+  var tableText: String?
+  /// Lines that plain WireGuard and wg-quick do not understand.
+  var extensions: [Int: LanguageExtension] = [:]
+  /// Keys with several sections.
+  var repeatedPeers: Set<PublicKey> = []
 
   /// A [Peer] section.
   public struct Peer: Sendable {
@@ -54,6 +77,11 @@ public struct ConfigurationFile: Sendable {
     public internal(set) var persistentKeepalive: UInt16?
     public internal(set) var allowedIPs: [AllowedIPChange] = []
     public internal(set) var replacesAllowedIPs = true
+    /// What does not go to this peer, whatever its allowed IPs say.
+    public internal(set) var excludedIPs = Exclusions()
+    /// Of each change of allowed IPs.
+    var allowedIPLines: [Int] = []
+    var exclusionLines = ExclusionLines()
   }
 
   init() {}
@@ -74,23 +102,35 @@ public struct ConfigurationFile: Sendable {
   public func resolveEndpoints(
     named file: String, retries: Int?, waiting: (ResolutionFailure, UInt32) -> Void
   ) throws(FileMistakes) -> [EndpointName: Endpoint] {
-    var endpoints: [EndpointName: Endpoint] = [:]
-    var failures: [FileMistake] = []
-    for peer in peers {
-      guard let name = peer.endpoint, endpoints[name] == nil else { continue }
-      do {
-        endpoints[name] = try name.resolve(retries: retries, waiting: waiting)
-      } catch {
-        failures.append(FileMistake(file: file, line: peer.endpointLine, message: "Endpoint: \(error)"))
-      }
-    }
+    let (endpoints, failures) = lookUpEndpoints(named: file, retries: retries, waiting: waiting)
     guard failures.isEmpty else { throw FileMistakes(failures) }
     return endpoints
   }
 
+  /// The same where a name that stays unknown is no reason to stop: the addresses that were found, and what was not, by
+  /// line. Asks for each name once.
+  public func lookUpEndpoints(
+    named file: String, retries: Int?, waiting: (ResolutionFailure, UInt32) -> Void
+  ) -> (found: [EndpointName: Endpoint], failures: [FileMistake]) {
+    var endpoints: [EndpointName: Endpoint] = [:]
+    var failures: [EndpointName: FileMistake] = [:]
+    for peer in peers {
+      guard let name = peer.endpoint, endpoints[name] == nil, failures[name] == nil else { continue }
+      do {
+        endpoints[name] = try name.resolve(retries: retries, waiting: waiting)
+      } catch {
+        failures[name] = FileMistake(file: file, line: peer.endpointLine, message: "Endpoint: \(error)")
+      }
+    }
+    return (endpoints, failures.values.sorted { $0.line < $1.line })
+  }
+
   /// What the file asks of a device. With `replacing` (`setconf`, `syncconf`, `up`) the device is to be as the file says
-  /// and nothing else; without (`addconf`) the file adds to what there is.
-  public func update(replacing: Bool, endpoints: [EndpointName: Endpoint]) -> DeviceUpdate {
+  /// and nothing else; without (`addconf`) the file adds to what there is. With a `coverage`, which knows the exclusions,
+  /// its allowed IPs take the place of those that are written here.
+  public func update(
+    replacing: Bool, endpoints: [EndpointName: Endpoint], coverage: Coverage? = nil
+  ) -> DeviceUpdate {
     var update = DeviceUpdate()
     update.privateKey = privateKey
     update.listenPort = listenPort
@@ -101,13 +141,18 @@ public struct ConfigurationFile: Sendable {
       update.firewallMark = firewallMark ?? 0
       update.replacesPeers = true
     }
-    update.peers = peers.map { peer in
+    update.peers = peers.enumerated().map { place, peer in
       var change = PeerUpdate(peer.publicKey)
       change.presharedKey = peer.presharedKey
       change.endpoint = peer.endpoint.flatMap { endpoints[$0] }
       change.persistentKeepalive = peer.persistentKeepalive
-      change.replacesAllowedIPs = peer.replacesAllowedIPs
-      change.allowedIPs = peer.allowedIPs
+      if let coverage {
+        change.replacesAllowedIPs = true
+        change.allowedIPs = coverage.allowedIPs[place].map { .add($0) }
+      } else {
+        change.replacesAllowedIPs = peer.replacesAllowedIPs
+        change.allowedIPs = peer.allowedIPs
+      }
       return change
     }
     return update

@@ -18,6 +18,9 @@ struct ConfigurationReader: ~Copyable {
     var persistentKeepalive: UInt16?
     var allowedIPs: [AllowedIPChange] = []
     var replacesAllowedIPs = true
+    var excludedIPs = Exclusions()
+    var allowedIPLines: [Int] = []
+    var exclusionLines = ExclusionLines()
   }
 
   let file: String
@@ -31,8 +34,6 @@ struct ConfigurationReader: ~Copyable {
   /// Where each key of the section stood first.
   var seen: [String: Int] = [:]
   var interfaceSeen: [String: Int] = [:]
-  /// Prefixes of length 0 and where they stood: whether they are allowed is known when `Table` is.
-  var defaultRoutes: [(line: Int, prefix: IPPrefix)] = []
   private var book: AddressBook?
   private var triedBook = false
 
@@ -82,13 +83,14 @@ struct ConfigurationReader: ~Copyable {
       case .interface, .peer:
         guard let key = key(keyText) else { return }
         noteRepetition(of: key)
+        // Words may be separated by blanks, and hooks are made of them: such keys see the line as it was.
+        let plainEquals = uncommented.firstIndex(of: UInt8(ascii: "="))!
+        let range = uncommented.trimming(plainEquals + 1..<uncommented.byteCount)
+        let written = uncommented.extracting(range)
         if section == .peer {
-          readPeer(key, value, addressBook: addressBook)
+          readPeer(key, value, written: written, addressBook: addressBook)
         } else {
-          // Addresses may be separated by spaces: those keys see the line as it was.
-          let plainEquals = uncommented.firstIndex(of: UInt8(ascii: "="))!
-          let range = uncommented.trimming(plainEquals + 1..<uncommented.byteCount)
-          readInterface(key, value, spaced: uncommented.extracting(range))
+          readInterface(key, value, written: written)
         }
       }
     }
@@ -116,16 +118,15 @@ struct ConfigurationReader: ~Copyable {
   private mutating func key(_ text: RawSpan) -> String? {
     let word = text.byteCount <= 32 ? text.string.lowercased() : ""
     let sectionName = section == .peer ? "[Peer]" : "[Interface]"
-    let known = section == .peer ? ConfigurationKeys.peer : ConfigurationKeys.interface(dialect)
-    if let key = known.first(where: { $0.lowercased() == word }) { return key }
-    if section == .interface, let key = ConfigurationKeys.refused.first(where: { $0.lowercased() == word }) {
-      refuse(
-        dialect == .quick
-          ? "read \(key), which is not supported yet, expected a file without it"
-          : "read \(key), which only “up” could know, expected \(ConfigurationKeys.list(known))")
-    } else if section == .interface, let key = ConfigurationKeys.quickOnly.first(where: { $0.lowercased() == word }) {
+    let known = ConfigurationKeys.known(in: section, dialect)
+    func named(in keys: [String]) -> String? { keys.first { $0.lowercased() == word } }
+    if let key = named(in: known) {
+      if ConfigurationKeys.extensions.contains(key) { result.extensions[line] = .key }
+      return key
+    }
+    if let key = named(in: ConfigurationKeys.known(in: section, .quick)) {
       refuse("read \(key), which only “up” knows, expected \(ConfigurationKeys.list(known))")
-    } else if let key = ConfigurationKeys.ofOtherSection(word, section: section, dialect) {
+    } else if let key = ConfigurationKeys.ofOtherSection(word, section: section) {
       refuse("read \(key) in \(sectionName), expected it in \(section == .peer ? "[Interface]" : "[Peer]")")
     } else {
       let near = nearestWord(to: word, among: known).map { "; \($0), perhaps" } ?? ""
@@ -183,29 +184,5 @@ struct ConfigurationReader: ~Copyable {
         || character == UInt8(ascii: "-") || (UInt8(ascii: "0")...UInt8(ascii: "9")).contains(character)
     }
     return isWord ? "the key “\(text.string)”" : "an unknown key of \(text.byteCount) characters"
-  }
-}
-
-/// The keys of configuration files, as wg(8) and wg-quick(8) spell them.
-enum ConfigurationKeys {
-  static let plain = ["PrivateKey", "ListenPort", "FwMark"]
-  static let quickOnly = ["Address", "MTU", "Table"]
-  static let peer = ["PublicKey", "PresharedKey", "AllowedIPs", "Endpoint", "PersistentKeepalive"]
-  /// wg-quick's, which a later version will know; until then they must not pass unheeded.
-  static let refused = ["DNS", "PreUp", "PostUp", "PreDown", "PostDown", "SaveConfig"]
-  static let repeatable = ["Address", "AllowedIPs"]
-
-  static func interface(_ dialect: ConfigurationDialect) -> [String] {
-    dialect == .quick ? plain + quickOnly : plain
-  }
-
-  static func ofOtherSection(
-    _ word: String, section: ConfigurationReader.Section, _ dialect: ConfigurationDialect
-  ) -> String? {
-    (section == .peer ? interface(dialect) + refused : peer).first { $0.lowercased() == word }
-  }
-
-  static func list(_ keys: [String]) -> String {
-    keys.dropLast().joined(separator: ", ") + " or " + keys.last!
   }
 }

@@ -127,6 +127,18 @@ extension RawSpan {
     while end < byteCount, !isSpace(at: end) { end += 1 }
     return start == end ? nil : start..<end
   }
+
+  /// Where the words of a list are whose elements commas, white space or both separate.
+  var listElements: [Range<Int>] {
+    var elements: [Range<Int>] = []
+    var start = 0
+    for index in 0...byteCount
+    where index == byteCount || isSpace(at: index) || byte(at: index) == UInt8(ascii: ",") {
+      if index > start { elements.append(start..<index) }
+      start = index + 1
+    }
+    return elements
+  }
 }
 
 extension String {

@@ -39,6 +39,14 @@ extension NetlinkSocket {
     return unsafe Int(rtnl_link_get_mtu(link))
   }
 
+  /// The MTU, in bytes, of any interface; nil where there is none of this index.
+  func mtu(ofInterface index: Int32) -> Int? {
+    var found: OpaquePointer?
+    guard unsafe rtnl_link_get_kernel(socket, index, nil, &found) >= 0, let link = unsafe found else { return nil }
+    defer { unsafe rtnl_link_put(link) }
+    return unsafe Int(rtnl_link_get_mtu(link))
+  }
+
   /// Sets the interface's MTU, in bytes.
   public func setMTU(_ mtu: Int, of link: Link) throws(NetlinkError) {
     unsafe try change(link, "set the MTU of \(link.name) to \(mtu)") { unsafe rtnl_link_set_mtu($0, UInt32(mtu)) }
@@ -67,18 +75,5 @@ extension NetlinkSocket {
     unsafe rtnl_link_set_ifindex(original, link.index)
     unsafe set(changes)
     try check(unsafe rtnl_link_change(socket, original, changes, 0), operation)
-  }
-}
-
-extension NetlinkSocket {
-  /// Gives the interface an address of its own. Throws `isExisting` where it has that already.
-  public func addAddress(_ address: IPAddress, prefixLength: Int, to link: Link) throws(NetlinkError) {
-    let operation = "add an address to \(link.name)"
-    let local = try NetlinkAddress(address, prefixLength: prefixLength)
-    guard let entry = unsafe rtnl_addr_alloc() else { throw NetlinkError(NLE_NOMEM, operation) }
-    defer { unsafe rtnl_addr_put(entry) }
-    unsafe rtnl_addr_set_ifindex(entry, link.index)
-    try check(unsafe rtnl_addr_set_local(entry, local.address), operation)
-    try check(unsafe rtnl_addr_add(socket, entry, 0), operation)
   }
 }

@@ -6,45 +6,77 @@ extension NetlinkSocket {
   /// The index of the interface that a datagram along `path` would leave by now, under `mark`; nil where the kernel knows
   /// no way, or the path's source is none of this machine's addresses.
   public func interfaceLeft(along path: PackedPath, mark: UInt32) -> UInt32? {
-    guard let request = unsafe nlmsg_alloc_simple(Int32(RTM_GETROUTE), 0) else { return nil }
-    defer { unsafe nlmsg_free(request) }
-    var header = rtmsg()
-    header.rtm_family = UInt8(path.isIPv6 ? AF_INET6 : AF_INET)
-    let bitCount: UInt8 = path.isIPv6 ? 128 : 32
-    header.rtm_dst_len = bitCount
-    header.rtm_src_len = path.hasSource ? bitCount : 0
-    var result = unsafe nlmsg_append(request, &header, MemoryLayout<rtmsg>.size, Int32(NLMSG_ALIGNTO))
-    result |= unsafe put(path.remote, as: RTA_DST, isIPv6: path.isIPv6, in: request)
-    if path.hasSource { result |= unsafe put(path.source, as: RTA_SRC, isIPv6: path.isIPv6, in: request) }
-    if path.zone != 0 { result |= unsafe nla_put_u32(request, Int32(RTA_OIF.rawValue), path.zone) }
-    if mark != 0 { result |= unsafe nla_put_u32(request, Int32(RTA_MARK.rawValue), mark) }
-    guard result == 0, unsafe nl_send_auto(socket, request) >= 0 else { return nil }
+    guard let request = lookUp(path.remote, from: path.hasSource ? path.source : nil, isIPv6: path.isIPv6, mark) else {
+      return nil
+    }
+    if path.zone != 0 { request.put(path.zone, as: Int(RTA_OIF.rawValue)) }
+    return answer(to: request)?.hops.first.map { UInt32($0.interface) }
+  }
 
-    guard let callbacks = unsafe nl_cb_alloc(NL_CB_DEFAULT) else { return nil }
+  /// The largest packet, in bytes, that the route to `address` takes under `mark`: what the route says itself, else the
+  /// MTU of its interface; `nil` where the kernel knows no way.
+  public func routeMTU(to address: IPAddress, mark: UInt32) -> Int? {
+    guard let request = lookUp(address.bits, from: nil, isIPv6: address.isIPv6, mark) else { return nil }
+    return answer(to: request).flatMap { mtu(of: $0) }
+  }
+
+  /// What the machine's default route takes, in bytes: IPv4's, or IPv6's where there is none of IPv4; `nil` without any.
+  public func defaultRouteMTU() -> Int? {
+    for family in [AF_INET, AF_INET6] {
+      let operation = "look for the default route"
+      guard let request = try? RouteEntry.request(family, for: operation) else { return nil }
+      request.put(NetlinkSocket.mainTable, as: Int(RTA_TABLE.rawValue))
+      let routes = try? NetlinkList.read(request, for: operation, limit: 1) { answer in
+        RouteEntry(answer, family).flatMap {
+          $0.table == NetlinkSocket.mainTable && $0.isUnicast && $0.prefix?.length == 0 ? $0 : nil
+        }
+      }
+      if let mtu = routes?.first.flatMap({ mtu(of: $0) }) { return mtu }
+    }
+    return nil
+  }
+
+  private func mtu(of route: RouteEntry) -> Int? {
+    route.mtu ?? route.hops.first.flatMap { mtu(ofInterface: $0.interface) }
+  }
+
+  private func lookUp(
+    _ destination: AddressBits, from source: AddressBits?, isIPv6: Bool, _ mark: UInt32
+  ) -> NetlinkRequest? {
+    var header = rtmsg()
+    header.rtm_family = UInt8(isIPv6 ? AF_INET6 : AF_INET)
+    let bitCount: UInt8 = isIPv6 ? 128 : 32
+    header.rtm_dst_len = bitCount
+    header.rtm_src_len = source == nil ? 0 : bitCount
+    guard let request = try? NetlinkRequest(Int(RTM_GETROUTE), header, for: "look up a route") else { return nil }
+    request.put(destination, isIPv6: isIPv6, as: Int(RTA_DST.rawValue))
+    if let source { request.put(source, isIPv6: isIPv6, as: Int(RTA_SRC.rawValue)) }
+    if mark != 0 { request.put(mark, as: Int(RTA_MARK.rawValue)) }
+    return request
+  }
+
+  /// The one route that the kernel answers with; `nil` where it has none.
+  private func answer(to request: borrowing NetlinkRequest) -> RouteEntry? {
+    guard unsafe nl_send_auto(socket, request.message) >= 0, let callbacks = unsafe nl_cb_alloc(NL_CB_DEFAULT) else {
+      return nil
+    }
     defer { unsafe nl_cb_put(callbacks) }
-    var answer: OpaquePointer?
-    result = unsafe withUnsafeMutablePointer(to: &answer) { answer in
+    var answer: RouteEntry?
+    let result = unsafe withUnsafeMutablePointer(to: &answer) { answer in
       unsafe nl_cb_set(
         callbacks, NL_CB_VALID, NL_CB_CUSTOM,
         { message, answer in
-          let answer = unsafe answer!.assumingMemoryBound(to: OpaquePointer?.self)
-          guard unsafe answer.pointee == nil else { return Int32(NL_SKIP.rawValue) }
-          return unsafe min(rtnl_route_parse(nlmsg_hdr(message), answer), 0)
+          guard let header = unsafe nlmsg_hdr(message) else { return Int32(NL_SKIP.rawValue) }
+          let found = unsafe NetlinkAnswer(message: header)
+          let answer = unsafe answer!.assumingMemoryBound(to: RouteEntry?.self)
+          let family = Int32(found.header(rtmsg.self)?.rtm_family ?? 0)
+          unsafe answer.pointee = answer.pointee ?? RouteEntry(found, family)
+          return Int32(NL_OK.rawValue)
         }, answer)
       // Either an error, or a route and then an acknowledgement.
       let result = unsafe nl_recvmsgs(socket, callbacks)
       return unsafe result < 0 ? result : nl_wait_for_ack(socket)
     }
-    guard let route = unsafe answer else { return nil }
-    defer { unsafe rtnl_route_put(route) }
-    guard result >= 0, let hop = unsafe rtnl_route_nexthop_n(route, 0) else { return nil }
-    return unsafe UInt32(rtnl_route_nh_get_ifindex(hop))
-  }
-
-  @unsafe private func put(
-    _ address: AddressBits, as type: rtattr_type_t, isIPv6: Bool, in request: OpaquePointer
-  ) -> Int32 {
-    var bytes: InlineArray<2, UInt64> = [address.high.bigEndian, address.low.bigEndian]
-    return unsafe nla_put(request, Int32(type.rawValue), isIPv6 ? 16 : 4, &bytes)
+    return result >= 0 ? answer : nil
   }
 }

@@ -1,74 +1,146 @@
 import CNetlink
+import Glibc
 import WG6Protocol
+
+/// A route through an interface: what leads there, and the table that says so.
+public struct Route: Hashable, Sendable {
+  public var prefix: IPPrefix
+  public var table: UInt32
+
+  public init(_ prefix: IPPrefix, table: UInt32 = NetlinkSocket.mainTable) {
+    self.prefix = prefix
+    self.table = table
+  }
+}
+
+/// A route that could not be made or removed, and why.
+public struct RouteError: Error, Sendable, CustomStringConvertible {
+  public let route: Route
+  public let reason: NetlinkError
+
+  public var description: String { reason.description }
+}
 
 extension NetlinkSocket {
   /// The table that `ip route` shows, `RT_TABLE_MAIN`.
   public static let mainTable: UInt32 = 254
 
-  /// `RTPROT_BOOT`: put there by an administrator's tool, as `ip route add` says.
-  private static let bootProtocol: UInt8 = 3
+  /// Sends each prefix to the interface, in order. Throws with the first route that failed, `isExisting` where there is
+  /// such a route already; those before it stand, those behind it are not there.
+  public func addRoutes(_ routes: [Route], via link: Link) throws(RouteError) {
+    for carried in NetlinkSocket.trains(of: routes) {
+      let errors = try carryOut(carried, link, adding: true)
+      guard let failed = errors.firstIndex(where: { $0 != nil }), let error = errors[failed] else { continue }
+      // The kernel went on behind it.
+      let behind = zip(carried, errors).dropFirst(failed + 1).filter { $0.1 == nil }.map(\.0)
+      try removeRoutes(behind, via: link)
+      throw error
+    }
+  }
 
-  /// Sends `prefix` to the interface. Throws `isExisting` where the table has such a route already.
-  public func addRoute(to prefix: IPPrefix, via link: Link, table: UInt32 = mainTable) throws(NetlinkError) {
-    let operation = "add a route to \(link.name)"
-    let destination = try NetlinkAddress(prefix.address, prefixLength: prefix.length)
+  /// Removes routes that `addRoutes` made. One that is not there is fine. Throws with the first one that failed; the others
+  /// may be gone or not.
+  public func removeRoutes(_ routes: [Route], via link: Link) throws(RouteError) {
+    for carried in NetlinkSocket.trains(of: routes) {
+      // Where the kernel does not know the family, it has no routes of it.
+      let errors = try carryOut(carried, link, adding: false).compactMap { $0 }
+      if let error = errors.first(where: { !$0.reason.isMissing && !$0.reason.isUnsupported }) { throw error }
+    }
+  }
+
+  /// The routes that lead through the interface, of all tables but `local`.
+  ///
+  /// - Parameter includingKernels: also those that the kernel made for the interface's addresses.
+  public func routes(via link: Link, includingKernels: Bool = false) throws(NetlinkError) -> Set<Route> {
+    var found: Set<Route> = []
+    for family in [AF_INET, AF_INET6] {
+      let operation = "read the routes of \(link.name)"
+      let request = try RouteEntry.request(family, for: operation)
+      request.put(UInt32(link.index), as: Int(RTA_OIF.rawValue))
+      found.formUnion(
+        try NetlinkList.read(request, for: operation) { answer in
+          guard let entry = RouteEntry(answer, family), entry.isUnicast, entry.table != RouteEntry.localTable,
+            entry.leads(to: link.index), includingKernels || !entry.isKernels, let prefix = entry.prefix
+          else { return nil }
+          return Route(prefix, table: entry.table)
+        })
+    }
+    return found
+  }
+
+  /// Whether no route of either family is in the table. The kernel is asked for this table alone, and no more is read of
+  /// it than its beginning; a kernel before 5.0 tells of all tables.
+  public func isTableEmpty(_ table: UInt32) throws(NetlinkError) -> Bool {
+    for family in [AF_INET, AF_INET6] {
+      let operation = "look into the routing table \(table)"
+      let request = try RouteEntry.request(family, for: operation)
+      request.put(table, as: Int(RTA_TABLE.rawValue))
+      let entries = try NetlinkList.read(request, for: operation, limit: 1) { answer in
+        RouteEntry(answer, family).flatMap { $0.table == table ? true : nil }
+      }
+      if !entries.isEmpty { return false }
+    }
+    return true
+  }
+
+  private static func trains(of routes: [Route]) -> [ArraySlice<Route>] {
+    stride(from: 0, to: routes.count, by: NetlinkTrain.capacity).map {
+      routes[$0..<min($0 + NetlinkTrain.capacity, routes.count)]
+    }
+  }
+
+  /// Sends a request for each route, and returns what each was refused for.
+  private func carryOut(_ routes: ArraySlice<Route>, _ link: Link, adding: Bool) throws(RouteError) -> [RouteError?] {
+    let operation = "\(adding ? "add" : "remove") a route \(adding ? "to" : "from") \(link.name)"
+    var underWay = routes[routes.startIndex]
+    do throws(NetlinkError) {
+      var train = try NetlinkTrain()
+      for route in routes {
+        underWay = route
+        let request = try RouteRequest(route, via: link, adding: adding, for: operation)
+        unsafe train.append(request.message)
+      }
+      underWay = routes[routes.startIndex]
+      let results = try train.depart(for: operation)
+      return zip(routes, results).map { route, result in
+        guard result != 0 else { return nil }
+        let explanation = route.prefix.address.explanation(of: result)
+        return RouteError(
+          route: route, reason: NetlinkError(systemError: result, operation, explanation: explanation))
+      }
+    } catch {
+      throw RouteError(route: underWay, reason: error)
+    }
+  }
+}
+
+/// What is sent to add or remove a route.
+@safe private struct RouteRequest: ~Copyable {
+  // SAFETY: one reference, dropped in deinit.
+  let message: OpaquePointer
+
+  init(_ wanted: Route, via link: Link, adding: Bool, for operation: String) throws(NetlinkError) {
+    let destination = try NetlinkAddress(wanted.prefix.address, prefixLength: wanted.prefix.length)
     guard let route = unsafe rtnl_route_alloc() else { throw NetlinkError(NLE_NOMEM, operation) }
     defer { unsafe rtnl_route_put(route) }
-    unsafe rtnl_route_set_table(route, table)
-    unsafe rtnl_route_set_protocol(route, NetlinkSocket.bootProtocol)
-    try check(unsafe rtnl_route_set_dst(route, destination.address), operation)
+    unsafe rtnl_route_set_table(route, wanted.table)
+    unsafe rtnl_route_set_protocol(route, RouteEntry.bootProtocol)
+    var result = unsafe rtnl_route_set_dst(route, destination.address)
+    guard result >= 0 else { throw NetlinkError(result, operation) }
     guard let hop = unsafe rtnl_route_nh_alloc() else { throw NetlinkError(NLE_NOMEM, operation) }
     unsafe rtnl_route_nh_set_ifindex(hop, link.index)
     // The route owns the hop from here on.
     unsafe rtnl_route_add_nexthop(route, hop)
-    try check(unsafe rtnl_route_add(socket, route, Int32(NLM_F_EXCL)), operation)
+    var message: OpaquePointer?
+    unsafe result =
+      adding
+      ? rtnl_route_build_add_request(route, NLM_F_CREATE | NLM_F_EXCL, &message)
+      : rtnl_route_build_del_request(route, 0, &message)
+    guard result >= 0, let message = unsafe message else { throw NetlinkError(result, operation) }
+    unsafe self.message = message
   }
 
-  /// Where the routes through the interface lead, of one table.
-  public func routes(via link: Link, table: UInt32 = mainTable) throws(NetlinkError) -> Set<IPPrefix> {
-    var prefixes: Set<IPPrefix> = []
-    for family in [AF_INET, AF_INET6] {
-      var cache: OpaquePointer?
-      try check(
-        unsafe rtnl_route_alloc_cache(socket, family, 0, &cache), "read the routes of \(link.name)")
-      guard let cache = unsafe cache else { continue }
-      defer { unsafe nl_cache_free(cache) }
-      var object = unsafe nl_cache_get_first(cache)
-      while let route = unsafe object {
-        if unsafe rtnl_route_get_table(route) == table, unsafe leads(route, to: link.index),
-          let prefix = unsafe destination(of: route, family)
-        {
-          prefixes.insert(prefix)
-        }
-        unsafe object = nl_cache_get_next(route)
-      }
-    }
-    return prefixes
-  }
-
-  @unsafe private func leads(_ route: OpaquePointer, to index: Int32) -> Bool {
-    for number in 0..<(unsafe rtnl_route_get_nnexthops(route)) {
-      if let hop = unsafe rtnl_route_nexthop_n(route, number), unsafe rtnl_route_nh_get_ifindex(hop) == index {
-        return true
-      }
-    }
-    return false
-  }
-
-  @unsafe private func destination(of route: OpaquePointer, _ family: Int32) -> IPPrefix? {
-    guard let address = unsafe rtnl_route_get_dst(route) else { return nil }
-    let length = unsafe Int(nl_addr_get_prefixlen(address))
-    let byteCount = unsafe Int(nl_addr_get_len(address))
-    var bytes: [UInt8] = []
-    if byteCount > 0, let base = unsafe nl_addr_get_binary_addr(address) {
-      bytes = unsafe Array(UnsafeRawBufferPointer(start: base, count: byteCount))
-    }
-    // A default route may come without bytes.
-    func word(_ offset: Int) -> UInt64 {
-      (0..<8).reduce(0) { $0 << 8 | UInt64(offset + $1 < bytes.count ? bytes[offset + $1] : 0) }
-    }
-    let isIPv6 = family == AF_INET6
-    guard length <= (isIPv6 ? 128 : 32) else { return nil }
-    return IPPrefix(isIPv6 ? .v6(high: word(0), low: word(8)) : .v4(UInt32(word(0) >> 32)), length: length)
+  deinit {
+    unsafe nlmsg_free(message)
   }
 }

@@ -2,6 +2,7 @@ import ArgumentParser
 import WG6Config
 import WG6Crypto
 import WG6Protocol
+import WG6Tunnel
 
 struct Set: ParsableCommand {
   static let configuration = CommandConfiguration(
@@ -30,7 +31,7 @@ struct Set: ParsableCommand {
     guard words.count >= 2 else { throw ValidationError("too few words") }
     let update = try SetArguments(words.dropFirst()).update
     do {
-      try Device(interface: words[0]).apply(update)
+      try RemoteDevice(interface: words[0]).apply(update)
     } catch {
       throw failure("Unable to modify interface: \(error.reason)")
     }

@@ -2,6 +2,7 @@ import ArgumentParser
 import WG6Config
 import WG6Crypto
 import WG6Protocol
+import WG6Tunnel
 
 struct Setconf: ParsableCommand {
   static let configuration = CommandConfiguration(
@@ -41,10 +42,12 @@ struct FileAndInterface: ParsableArguments {
   /// Reads the file, lets `adjust` change what it asks for, and applies that.
   func apply(replacing: Bool, _ adjust: (DeviceUpdate) throws -> DeviceUpdate) throws {
     let configuration = try ConfigurationSource(path: file).read(.plain)
+    let names = PeerNames()
+    for takeover in configuration.takeovers(named: file, name: names.name) { complain("Warning: \(takeover)") }
     let update = configuration.update(replacing: replacing, endpoints: try configuration.endpoints(named: file))
     do {
-      try Device(interface: interface).apply(try adjust(update))
-    } catch let error as Device.Failure {
+      try RemoteDevice(interface: interface).apply(try adjust(update))
+    } catch let error as RemoteDevice.Failure {
       throw failure("Unable to modify interface: \(error.reason)")
     }
   }

@@ -5,6 +5,7 @@ import WG6Config
 import WG6Crypto
 import WG6Linux
 import WG6Protocol
+import WG6Tunnel
 
 struct Show: ParsableCommand {
   static let configuration = CommandConfiguration(
@@ -59,7 +60,7 @@ struct Show: ParsableCommand {
         try show(status, of: name, withName: true)
         shown += 1
         if field == nil || showsDrops, index + 1 < names.count { try say() }
-      } catch let error as Device.Failure {
+      } catch let error as RemoteDevice.Failure {
         complain("Unable to access interface \(name): \(error.reason)")
       }
     }
@@ -68,8 +69,8 @@ struct Show: ParsableCommand {
 
   private var showsDrops: Bool { field == "drops" }
 
-  private func status(of interface: String) throws(Device.Failure) -> DeviceStatus {
-    let device = Device(interface: interface)
+  private func status(of interface: String) throws(RemoteDevice.Failure) -> DeviceStatus {
+    let device = RemoteDevice(interface: interface)
     return showsDrops ? try device.drops() : try device.status()
   }
 
@@ -98,18 +99,5 @@ struct Show: ParsableCommand {
     }
     table.append(status)
     try table.print()
-  }
-}
-
-extension Endpoint {
-  /// As `getnameinfo` has it: a link-local address's zone is its interface's name, while there is such an interface.
-  var displayText: String {
-    guard zone != 0 else { return description }
-    var name = InlineArray<16, CChar>(repeating: 0)
-    var span = name.mutableSpan
-    let found = unsafe span.withUnsafeMutableBufferPointer { buffer in
-      unsafe if_indextoname(zone, buffer.baseAddress!).map { unsafe String(cString: $0) }
-    }
-    return "[\(address)%\(found ?? String(zone))]:\(port)"
   }
 }

@@ -2,6 +2,7 @@ import ArgumentParser
 import WG6Config
 import WG6Crypto
 import WG6Protocol
+import WG6Tunnel
 
 struct Syncconf: ParsableCommand {
   static let configuration = CommandConfiguration(
@@ -17,8 +18,8 @@ struct Syncconf: ParsableCommand {
     try target.apply(replacing: true) { update in
       guard !update.peers.isEmpty else { return update }
       do {
-        return update.sparing(try Device(interface: target.interface).status())
-      } catch let error as Device.Failure {
+        return update.sparing(try RemoteDevice(interface: target.interface).status())
+      } catch let error as RemoteDevice.Failure {
         throw failure("Unable to retrieve current interface configuration: \(error.reason)")
       }
     }

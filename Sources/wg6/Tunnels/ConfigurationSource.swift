@@ -4,6 +4,7 @@ import WG6Config
 import WG6Crypto
 import WG6Linux
 import WG6Protocol
+import WG6Tunnel
 
 /// A configuration file on disk.
 struct ConfigurationSource {
@@ -33,15 +34,23 @@ struct ConfigurationSource {
 
   /// The file, read and checked. Every mistake is told, every warning too.
   func read(_ dialect: ConfigurationDialect) throws -> ConfigurationFile {
+    let configuration = try read(dialect) { configuration, _ in configuration }
+    for warning in configuration.warnings { complain("Warning: \(warning)") }
+    return configuration
+  }
+
+  /// The file and its text, for as long as `body` runs. Every mistake is told; warnings are the caller's.
+  func read<Result>(
+    _ dialect: ConfigurationDialect, _ body: (ConfigurationFile, RawSpan) throws -> Result
+  ) throws -> Result {
     do {
       let text = try WipedBytes(contentsOf: path)
-      let configuration = try text.withBytes { (bytes: RawSpan) throws(FileMistakes) in
-        try ConfigurationFile(
+      return try text.withBytes { bytes in
+        let configuration = try ConfigurationFile(
           reading: bytes, named: path, dialect: dialect,
           addressBook: { () throws(FileMistakes) in try KnownKeys.read() })
+        return try body(configuration, bytes)
       }
-      for warning in configuration.warnings { complain("Warning: \(warning)") }
-      return configuration
     } catch let error as FileMistakes {
       throw failure(error.description)
     } catch let error as FileFailure {
@@ -49,15 +58,43 @@ struct ConfigurationSource {
     }
   }
 
+  /// The file for `up` and `reload`, read and checked; `runsHooks` asks for its commands, which must be nobody's but
+  /// root's.
+  func tunnelFile(runsHooks: Bool) throws -> TunnelFile {
+    let configuration = try read(.quick)
+    warnIfWorldAccessible()
+    guard let resolved = unsafe realpath(path, nil) else { throw failure("\(path): \(systemText(errno))") }
+    defer { unsafe free(resolved) }
+    let absolute = unsafe String(cString: resolved)
+    if runsHooks, !configuration.hooks.isEmpty, let problem = FileOwnership.problem(of: absolute) {
+      throw failure(
+        "\(path): its commands (PreUp and the like) would run as root, and \(problem). Give the file to root and take "
+          + "the others' right to write, or use --no-hooks")
+    }
+    return TunnelFile(configuration, path: absolute, runsHooks: runsHooks)
+  }
+
+  /// The file at `path`, for `down`, which goes on without where it can't be read.
+  static func forSaving(_ path: String) throws(TunnelError) -> ConfigurationFile {
+    do {
+      return try ConfigurationSource(path: path).read(.quick)
+    } catch {
+      throw TunnelError("\(path) can't be read any more")
+    }
+  }
+
   /// wg-quick's warning about a file that others can read, and its directory too.
   func warnIfWorldAccessible() {
+    if isWorldAccessible { complain("Warning: `\(path)' is world accessible") }
+  }
+
+  /// Whether anybody may do anything with the file, and come to it through its directory.
+  var isWorldAccessible: Bool {
     var file = stat()
     var directory = stat()
     let parent = path.lastIndex(of: "/").map { String(path[...$0]) } ?? "."
-    guard unsafe stat(path, &file) == 0, unsafe stat(parent, &directory) == 0,
-      file.st_mode & directory.st_mode & 0o007 != 0
-    else { return }
-    complain("Warning: `\(path)' is world accessible")
+    guard unsafe stat(path, &file) == 0, unsafe stat(parent, &directory) == 0 else { return false }
+    return file.st_mode & directory.st_mode & 0o007 != 0
   }
 }
 

@@ -19,11 +19,16 @@ enum Daemon {
     throw failure("\(name) not found beside wg6, in ../libexec/wg6 or in PATH; WG6D can name it")
   }
 
-  private static func ownDirectory() -> String? {
+  /// Where this program is.
+  static func ownPath() throws -> String {
     var buffer = [CChar](repeating: 0, count: Int(PATH_MAX))
     let count = unsafe readlink("/proc/self/exe", &buffer, buffer.count)
-    guard count > 0 else { return nil }
-    let path = String(decoding: buffer[..<count].map { UInt8(bitPattern: $0) }, as: UTF8.self)
+    guard count > 0 else { throw failure("/proc/self/exe: \(systemText(errno)); is /proc mounted?") }
+    return String(decoding: buffer[..<count].map { UInt8(bitPattern: $0) }, as: UTF8.self)
+  }
+
+  private static func ownDirectory() -> String? {
+    guard let path = try? ownPath() else { return nil }
     return path.lastIndex(of: "/").map { String(path[..<$0]) }
   }
 

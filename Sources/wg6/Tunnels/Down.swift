@@ -1,12 +1,12 @@
 import ArgumentParser
-import WG6Linux
+import WG6Tunnel
 
 struct Down: ParsableCommand {
   static let configuration = CommandConfiguration(
     abstract: "Takes a tunnel down.",
     discussion: """
-      Deletes the interface, and with it its addresses and routes, and waits until its daemon is gone. The file need not \
-      exist any more.
+      Undoes what “up” changed, and nothing else: firewall, rules, DNS, kernel settings, and the interface with its \
+      addresses and routes. Needs neither the file nor the daemon.
         wg6 down wgnet
       """)
 
@@ -16,27 +16,14 @@ struct Down: ParsableCommand {
   @Flag(name: [.short, .long], help: "Tell every step.")
   var verbose = false
 
+  @Flag(help: "Run none of the file's commands.")
+  var noHooks = false
+
   func run() throws {
     let interface = try ConfigurationSource(named: tunnel).interface()
-    let steps = Steps(interface: interface, areTold: verbose)
-    do {
-      let netlink = try NetlinkSocket()
-      guard let link = try netlink.link(named: interface) else {
-        if ControlSocket.removeStale(interface) { steps.tell("removed the socket that a dead daemon left") }
-        if ControlSocket.isAlive(interface) {
-          throw failure("\(interface) is not up here; its daemon serves another network namespace")
-        }
-        throw failure("\(interface) is not up")
-      }
-      guard ControlSocket.isAlive(interface) else {
-        throw failure("\(interface) is not a WireGuard interface: no daemon answers for it")
-      }
-      steps.tell("deleting the interface")
-      try netlink.delete(link)
-    } catch let error as NetlinkError {
-      throw failure("\(interface): \(error)")
+    let tunnel = Tunnel(interface, isVerbose: verbose, Signals.block())
+    try tunnel.attempt { () throws(TunnelError) in
+      try tunnel.down(runsHooks: !noHooks, reading: ConfigurationSource.forSaving)
     }
-    steps.tell("waiting for the daemon to go")
-    try Tunnel.awaitAbsence(of: interface)
   }
 }

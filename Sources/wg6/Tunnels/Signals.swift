@@ -15,20 +15,24 @@ struct Signals: ~Copyable {
     return Signals(set: set)
   }
 
-  /// A signal to end that has arrived; `nil` where none has.
-  var pending: Int32? {
-    var arrived = sigset_t()
-    unsafe sigpending(&arrived)
-    return [SIGINT, SIGTERM, SIGHUP].first { unsafe sigismember(&arrived, $0) == 1 }
+  /// Says which signal to end has arrived; `nil` where none has.
+  var watch: () -> Int32? {
+    {
+      var arrived = sigset_t()
+      unsafe sigpending(&arrived)
+      return [SIGINT, SIGTERM, SIGHUP].first { unsafe sigismember(&arrived, $0) == 1 }
+    }
   }
 
-  /// Waits until `child` ends, passing on signals to end.
+  /// Waits until `child` ends, passing on signals to end, and SIGHUP as it is: a daemon takes it for the order to reload.
+  /// From a terminal it says that the terminal is gone, and so ends too.
   mutating func wait(for child: Child) throws -> Child.Ending {
     while true {
       if let ending = try child.poll() { return ending }
       var signal: Int32 = 0
       guard unsafe sigwait(&set, &signal) == 0 else { continue }
-      if signal != SIGCHLD { child.send(signal: SIGTERM) }
+      let isReload = signal == SIGHUP && isatty(STDIN_FILENO) == 0
+      if signal != SIGCHLD { child.send(signal: isReload ? SIGHUP : SIGTERM) }
     }
   }
 }

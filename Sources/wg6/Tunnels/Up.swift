@@ -1,19 +1,21 @@
 import ArgumentParser
+import Glibc
 import WG6Config
 import WG6Linux
+import WG6Tunnel
 
 struct Up: ParsableCommand {
   static let configuration = CommandConfiguration(
     abstract: "Brings a tunnel up from its configuration file.",
     discussion: """
       TUNNEL is a file called after its interface, as wgnet.conf or ./wgnet.conf, or a name in /etc/wireguard. It is read \
-      as wg-quick reads it:
-        [Interface]  PrivateKey, ListenPort, FwMark, Address, MTU (1420),
-                     Table (auto, off or a number)
+      as wg-quick reads it, and has more to say than there:
+        [Interface]  PrivateKey, ListenPort, FwMark, Address, MTU, Table, DNS,
+                     PreUp, PostUp, PreDown, PostDown, SaveConfig,
+                     ExcludedIPs, KillSwitch, ClampMSS
         [Peer]       PublicKey (or @name), PresharedKey, AllowedIPs,
-                     Endpoint, PersistentKeepalive
-      DNS, PreUp, PostUp, PreDown, PostDown, SaveConfig and default routes with Table = auto are not supported yet; a \
-      file that has them is refused.
+                     ExcludedIPs, Endpoint, PersistentKeepalive
+      wg6.conf(5) explains them; “check” says what is wrong with a file, and “routes” what would go where.
 
       When it returns, the interface is up and a daemon serves it in the background. When something fails, it says what, \
       and leaves nothing behind.
@@ -27,8 +29,11 @@ struct Up: ParsableCommand {
   @Flag(name: [.short, .long], help: "Tell every step.")
   var verbose = false
 
-  @Flag(name: [.short, .long], help: "Stay, and take the tunnel down at SIGINT or SIGTERM.")
+  @Flag(name: [.short, .long], help: "Stay, and take the tunnel down at SIGINT or SIGTERM; SIGHUP reloads the file.")
   var foreground = false
+
+  @Flag(help: "Run none of the file's commands, now or later.")
+  var noHooks = false
 
   @Option(
     help: ArgumentHelp(
@@ -39,24 +44,22 @@ struct Up: ParsableCommand {
   func run() throws {
     let source = ConfigurationSource(named: tunnel)
     let interface = try source.interface()
-    let configuration = try source.read(.quick)
-    source.warnIfWorldAccessible()
-    let steps = Steps(interface: interface, areTold: verbose)
-    try Tunnel.requireAbsence(of: interface, steps)
-    steps.tell("resolving \(configuration.peers.count { $0.endpoint != nil }) endpoints")
-    let endpoints = try configuration.endpoints(named: source.path)
-    let daemon = try Daemon.locate()
+    let file = try source.tunnelFile(runsHooks: !noHooks)
+    var order = UpOrder(
+      file: file, daemon: try Daemon.locate(), program: try Daemon.ownPath(), retries: try Resolution.retries(),
+      waiting: Resolution.announce)
+    order.disabledOffloads = noOffload
+    order.stays = foreground
 
     var signals = Signals.block()
-    let tunnel = Tunnel(
-      interface: interface, configuration: configuration,
-      update: configuration.update(replacing: true, endpoints: endpoints),
-      disabledOffloads: noOffload, steps: steps)
-    let child = try tunnel.start(daemon, staying: foreground, &signals)
-    guard let child else { return }
-    steps.tell("serving until SIGINT or SIGTERM")
+    let tunnel = Tunnel(interface, isVerbose: verbose, signals)
+    guard let child = try tunnel.attempt({ () throws(TunnelError) in try tunnel.up(order) }) else { return }
+    if verbose { complain("\(interface): serving until SIGINT or SIGTERM") }
     let ending = try signals.wait(for: child)
-    try Tunnel.awaitAbsence(of: interface)
+    try tunnel.attempt { () throws(TunnelError) in
+      try tunnel.awaitAbsence()
+      try tunnel.down(runsHooks: !noHooks, reading: ConfigurationSource.forSaving)
+    }
     switch ending {
     case .exited(0): return
     case .exited(let status): throw ExitCode(status)
@@ -76,12 +79,22 @@ extension Offloads {
   }
 }
 
-/// What is done for an interface, told where somebody wants to hear it.
-struct Steps {
-  let interface: String
-  let areTold: Bool
+extension Tunnel {
+  /// A tunnel whose steps are told on standard error, where somebody wants to hear them, and its warnings always.
+  init(_ interface: String, isVerbose: Bool, _ signals: borrowing Signals) {
+    let watch = signals.watch
+    self.init(
+      interface, tell: { step in if isVerbose { complain("\(interface): \(step)") } },
+      warn: { complain("\(interface): Warning: \($0)") }, announce: { complain($0) },
+      isInterrupted: { watch() != nil })
+  }
 
-  func tell(_ step: @autoclosure () -> String) {
-    if areTold { complain("\(interface): \(step())") }
+  /// Says on standard error why something did not work, and ends the command.
+  func attempt<Result: ~Copyable>(_ body: () throws(TunnelError) -> Result) throws -> Result {
+    do {
+      return try body()
+    } catch {
+      throw failure("\(interface): \(error)")
+    }
   }
 }

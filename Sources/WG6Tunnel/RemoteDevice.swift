@@ -6,32 +6,36 @@ import WG6Linux
 import WG6Protocol
 
 /// A device behind its control socket.
-struct Device {
-  let interface: String
+public struct RemoteDevice {
+  public let interface: String
+
+  public init(interface: String) {
+    self.interface = interface
+  }
 
   /// What the daemon, or the way to it, answered instead.
-  struct Failure: Error, CustomStringConvertible {
-    let errno: Int32
-    var reason: String { systemText(errno) }
-    var description: String { "the daemon does not answer: \(reason)" }
+  public struct Failure: Error, CustomStringConvertible {
+    public let errno: Int32
+    public var reason: String { unsafe String(cString: strerror(errno)) }
+    public var description: String { "the daemon does not answer: \(reason)" }
   }
 
   /// What the device says of itself.
-  func status() throws(Failure) -> DeviceStatus {
+  public func status() throws(Failure) -> DeviceStatus {
     var request = WipedBytes()
     request.append(ControlRequest.getText)
     return try exchange(request)
   }
 
   /// What it dropped, and nothing else of its status.
-  func drops() throws(Failure) -> DeviceStatus {
+  public func drops() throws(Failure) -> DeviceStatus {
     var request = WipedBytes()
     request.append(ControlRequest.dropsText)
     return try exchange(request)
   }
 
   /// Changes the device; all of `update` or, where the daemon refuses, nothing.
-  func apply(_ update: DeviceUpdate) throws(Failure) {
+  public func apply(_ update: DeviceUpdate) throws(Failure) {
     var request = WipedBytes(minimumCapacity: 4096)
     update.writeRequest(to: &request)
     _ = try exchange(request)

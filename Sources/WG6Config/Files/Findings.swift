@@ -1,0 +1,105 @@
+import WG6Crypto
+import WG6Protocol
+
+/// What a person should hear before a tunnel is brought up from a file: nothing that is wrong, and much that goes wrong.
+extension ConfigurationFile {
+  /// What the lines mean together and probably should not, in the order of the lines; `warnings`, about single lines, are
+  /// not among it.
+  ///
+  /// - Parameters:
+  ///   - isWorldAccessible: whether anybody may read the file.
+  ///   - coverage: of this file.
+  ///   - endpoints: the endpoints whose addresses are known.
+  ///   - name: what to call a peer.
+  public func findings(
+    named file: String, isWorldAccessible: Bool, coverage: Coverage, endpoints: [EndpointName: Endpoint],
+    name: (PublicKey) -> String
+  ) -> [FileMistake] {
+    var findings = takeovers(named: file, name: name)
+    func tell(_ line: Int, _ message: String) {
+      findings.append(FileMistake(file: file, line: line, message: message))
+    }
+    if isWorldAccessible, let secretLine { tell(secretLine, "a secret key, in a file that anybody may read") }
+    tellAboutDefaultRoutes(coverage, tell)
+    tellAboutEndpoints(coverage, endpoints, tell)
+    tellAboutAddresses(coverage, tell)
+    return findings.sorted { $0.line < $1.line }
+  }
+
+  /// A prefix belongs to one peer: the later one has it (the kernel says nothing).
+  public func takeovers(named file: String, name: (PublicKey) -> String) -> [FileMistake] {
+    var findings: [FileMistake] = []
+    var owners: [IPPrefix: (peer: Int, line: Int)] = [:]
+    for (place, peer) in peers.enumerated() {
+      for case (.add(let prefix), let line) in zip(peer.allowedIPs, peer.allowedIPLines) {
+        guard let owner = owners.updateValue((place, line), forKey: prefix),
+          peers[owner.peer].publicKey != peer.publicKey
+        else { continue }
+        let (taker, loser) = (name(peer.publicKey), name(peers[owner.peer].publicKey))
+        findings.append(
+          FileMistake(file: file, line: line, message: "\(taker) takes \(prefix) from \(loser) (line \(owner.line))"))
+      }
+    }
+    return findings
+  }
+
+  /// Half a default route is the usual leak.
+  private func tellAboutDefaultRoutes(_ coverage: Coverage, _ tell: (Int, String) -> Void) {
+    guard table != .off else { return }
+    let written = PrefixSet(coverage.entries.lazy.map(\.prefix))
+    for isIPv6 in [false, true]
+    where written.containsAll(of: .all(isIPv6: isIPv6)) && !written.containsAll(of: .all(isIPv6: !isIPv6)) {
+      guard
+        let widest = coverage.entries.filter({ $0.prefix.isIPv6 == isIPv6 }).min(by: {
+          $0.prefix.length < $1.prefix.length
+        })
+      else { continue }
+      let (family, other) = isIPv6 ? ("IPv6", "IPv4") : ("IPv4", "IPv6")
+      tell(
+        widest.line,
+        "all of \(family) goes through the tunnel, \(other) does not; \(isIPv6 ? "0.0.0.0/0" : "::/0") is missing, perhaps"
+      )
+    }
+  }
+
+  /// A tunnel's own datagrams should not want to go through it.
+  private func tellAboutEndpoints(
+    _ coverage: Coverage, _ endpoints: [EndpointName: Endpoint], _ tell: (Int, String) -> Void
+  ) {
+    guard table != .off else { return }
+    let places = placesOfPeers
+    for peer in peers {
+      guard let name = peer.endpoint, let endpoint = endpoints[name],
+        let choice = coverage.decision(for: endpoint.address).choice, choice.peer == places[peer.publicKey],
+        // With a default route, the firewall mark keeps them outside.
+        !coverage.hasDefaultRoute(isIPv6: endpoint.address.isIPv6)
+      else { continue }
+      let isHost = choice.prefix.length == choice.prefix.address.bitWidth
+      let consequence =
+        table == .automatic && !isHost
+        ? "the route leaves it out, so what else is at that address is not reached through the tunnel"
+        : "its own datagrams may be led into the tunnel"
+      let address = name.text.contains("\(endpoint.address)") ? "" : " (\(endpoint.address))"
+      tell(
+        peer.endpointLine,
+        "Endpoint = \(name)\(address) lies in the peer's own AllowedIPs = \(choice.prefix) (line \(choice.line)); "
+          + consequence)
+    }
+  }
+
+  /// An address whose neighbours are nobody's. An address alone (/32, /128) has none; it is of use where any prefix of its
+  /// family is a peer's.
+  private func tellAboutAddresses(_ coverage: Coverage, _ tell: (Int, String) -> Void) {
+    for (address, line) in zip(addresses, addressLines) {
+      let isIPv6 = address.address.isIPv6
+      if coverage.tree(isIPv6: isIPv6).nodes.isEmpty {
+        if peers.isEmpty { continue }
+        tell(line, "Address = \(address): no peer has AllowedIPs of \(isIPv6 ? "IPv6" : "IPv4")")
+      } else if address.prefixLength < address.address.bitWidth {
+        let network = IPPrefix(address.address, length: address.prefixLength)
+        if coverage.covered.intersects(network) { continue }
+        tell(line, "Address = \(address): nothing in \(network) is in any peer's AllowedIPs")
+      }
+    }
+  }
+}

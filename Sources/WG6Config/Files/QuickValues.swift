@@ -1,0 +1,175 @@
+import WG6Crypto
+import WG6Protocol
+
+/// The values of [Interface] that a device knows nothing of: wg-quick's and ours.
+extension ConfigurationReader {
+  /// `value` is without white space, `written` as it stands in the file. Where nothing stands, wg-quick takes most keys
+  /// as not given.
+  mutating func readQuick(_ key: String, _ value: RawSpan, written: RawSpan) {
+    switch key {
+    case "Address": for element in written.listElements { readAddress(written.extracting(element)) }
+    case "DNS": for element in written.listElements { readResolver(written.extracting(element)) }
+    case "MTU":
+      // An IPv4 link carries 68 bytes at least (RFC 791); a TUN device ends at 65,535.
+      guard value.byteCount > 0 else { return result.mtu = nil }
+      guard let mtu = value.decimalOrHexadecimal(upTo: 65535), mtu >= 68 else {
+        return refuse("read MTU = \(value.quotable), expected a number, 68 to 65535")
+      }
+      if mtu < 1280 { warn("MTU = \(mtu): below 1280 there is no IPv6 on the interface (RFC 8200 §5)") }
+      result.mtu = Int(mtu)
+    case "Table": readTable(value)
+    case "PreUp": readHook(key, written, \.preUp)
+    case "PostUp": readHook(key, written, \.postUp)
+    case "PreDown": readHook(key, written, \.preDown)
+    case "PostDown": readHook(key, written, \.postDown)
+    case "SaveConfig":
+      if let saves = choice(key, value, ["true": true, "false": false]) { result.savesConfiguration = saves }
+    case "KillSwitch":
+      if let kind = choice(key, value, ["yes": KillSwitch.on, "no": .off, "lan": .exceptLAN]) {
+        result.killSwitch = kind
+      }
+    case "ClampMSS":
+      if let clamps = choice(key, value, ["yes": true, "no": false]) { result.clampsMSS = clamps }
+    case "ExcludedIPs":
+      let found = exclusions(written)
+      result.excludedIPs.add(found)
+      result.exclusionLines.add(found, line)
+    default: break
+    }
+  }
+
+  private mutating func readAddress(_ text: RawSpan) {
+    let slash = text.firstIndex(of: UInt8(ascii: "/")) ?? text.byteCount
+    guard let address = IPAddress(text: text.extracting(0..<slash)) else {
+      return refuse("read Address = \(text.quotable), expected an IPv4 or IPv6 address and a prefix length")
+    }
+    var length = address.bitWidth
+    if slash < text.byteCount {
+      guard let number = address.prefixLength(text.extracting(slash + 1..<text.byteCount)) else {
+        return refuse("read Address = \(text.quotable), expected a prefix length, 0 to \(address.bitWidth)")
+      }
+      length = number
+    }
+    guard !address.isUnspecifiedOrMulticast else {
+      return refuse("read Address = \(text.quotable), expected an address that an interface can have")
+    }
+    guard !result.addresses.contains(where: { $0.address == address }) else {
+      return refuse("read Address = \(text.quotable) again, expected each address once")
+    }
+    result.addresses.append(InterfaceAddress(address, prefixLength: length))
+    result.addressLines.append(line)
+  }
+
+  /// A server where wg-quick would see one: digits and dots alone, or a colon anywhere.
+  private mutating func readResolver(_ text: RawSpan) {
+    if text.firstIndex(of: UInt8(ascii: ":")) != nil || text.isDigitsAndDots {
+      guard let address = IPAddress(text: text) else {
+        return refuse("read DNS = \(text.quotable), expected the address of a server")
+      }
+      result.resolver.servers.append(address)
+    } else if text[text: 0] == UInt8(ascii: "~"), text.extracting(1..<text.byteCount).isDomain {
+      result.resolver.routingDomains.append(text.extracting(1..<text.byteCount).string)
+      result.extensions[line] = .routingDomains
+    } else if text.isDomain {
+      result.resolver.searchDomains.append(text.string)
+    } else {
+      refuse("read DNS = \(text.quotable), expected the address of a server, a search domain or ~domain")
+    }
+  }
+
+  private mutating func readTable(_ value: RawSpan) {
+    result.tableText = value.byteCount > 0 ? value.quotable : nil
+    let word = value.byteCount <= 64 ? value.string.lowercased() : ""
+    if word == "auto" || value.byteCount == 0 {
+      result.table = .automatic
+    } else if word == "off" {
+      result.table = .off
+    } else if let number = value.decimalOrHexadecimal(upTo: UInt64(UInt32.max)) ?? RoutingTables.number(of: value),
+      number > 0
+    {
+      result.table = .number(UInt32(number))
+    } else {
+      refuse("read Table = \(value.quotable), expected auto, off, a number or a name of \(RoutingTables.path)")
+    }
+  }
+
+  private mutating func readHook(_ key: String, _ command: RawSpan, _ hooks: WritableKeyPath<Hooks, [String]>) {
+    let bytes = (0..<command.byteCount).map { command[text: $0] }
+    // A command with other bytes in their place would be another command.
+    guard let text = String(validating: bytes, as: UTF8.self) else {
+      return refuse("read \(key) with bytes that are no text, expected UTF-8")
+    }
+    result.hooks[keyPath: hooks].append(text)
+  }
+
+  /// What a line's ExcludedIPs are; refuses what is none.
+  mutating func exclusions(_ text: RawSpan) -> Exclusions {
+    var found = Exclusions()
+    let expected = "expected addresses, prefixes or lan, as in 192.0.2.0/24, lan"
+    let elements = text.listElements
+    if elements.isEmpty { refuse("read ExcludedIPs without a value, \(expected)") }
+    for range in elements {
+      let element = text.extracting(range)
+      if element.byteCount == 3, element.string.lowercased() == "lan" {
+        found.includesLAN = true
+      } else if let prefix = IPPrefix(text: element, lengthOptional: true) {
+        let slash = element.firstIndex(of: UInt8(ascii: "/")) ?? element.byteCount
+        if prefix.address != IPAddress(text: element.extracting(0..<slash)) {
+          warn("ExcludedIPs has nonzero host part: \(element.string)")
+        }
+        found.prefixes.append(prefix)
+      } else {
+        refuse("read ExcludedIPs = \(element.quotable), \(expected)")
+      }
+    }
+    return found
+  }
+
+  /// What the word `value` stands for, in any case; refuses all others.
+  private mutating func choice<Meaning>(
+    _ key: String, _ value: RawSpan, _ meanings: KeyValuePairs<String, Meaning>
+  ) -> Meaning? {
+    let word = value.byteCount <= 8 ? value.string.lowercased() : ""
+    if let meaning = meanings.first(where: { $0.key == word }) { return meaning.value }
+    refuse("read \(key) = \(value.quotable), expected \(ConfigurationKeys.list(meanings.map(\.key)))")
+    return nil
+  }
+}
+
+extension RawSpan {
+  /// wg-quick's test for an IPv4 server.
+  fileprivate var isDigitsAndDots: Bool {
+    (0..<byteCount).allSatisfy { byte(at: $0) == UInt8(ascii: ".") || isDigit(at: $0) }
+  }
+
+  /// Whether this may be a domain's name; “.” is the root.
+  fileprivate var isDomain: Bool {
+    guard byteCount > 0, byteCount <= 253 else { return false }
+    return (0..<byteCount).allSatisfy { index in
+      let character = byte(at: index)
+      return isDigit(at: index) || (UInt8(ascii: "a")...UInt8(ascii: "z")).contains(character | 0x20)
+        || [UInt8(ascii: "."), UInt8(ascii: "-"), UInt8(ascii: "_")].contains(character)
+    }
+  }
+
+  private func isDigit(at index: Int) -> Bool {
+    (UInt8(ascii: "0")...UInt8(ascii: "9")).contains(byte(at: index))
+  }
+}
+
+extension IPAddress {
+  fileprivate var isUnspecifiedOrMulticast: Bool {
+    switch self {
+    case .v4(let address): address == 0 || address >> 28 == 0xE
+    case .v6(let high, let low): (high == 0 && low == 0) || high >> 56 == 0xFF
+    }
+  }
+
+  /// The length that `text` gives an address of this family: a number or, as `ip address add` takes it too, an IPv4 mask.
+  fileprivate func prefixLength(_ text: RawSpan) -> Int? {
+    if let number = text.decimal(upTo: UInt64(bitWidth)) { return Int(number) }
+    guard !isIPv6, case .v4(let mask)? = IPAddress(text: text) else { return nil }
+    let length = (~mask).leadingZeroBitCount
+    return mask == ~UInt32(UInt64(UInt32.max) >> UInt64(length)) ? length : nil
+  }
+}

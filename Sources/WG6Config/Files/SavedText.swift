@@ -1,0 +1,100 @@
+import WG6Crypto
+import WG6Protocol
+
+extension ConfigurationFile {
+  /// Appends what `wg-quick save` writes into the file that this one was read from: `shown`, which is the text of
+  /// `showconf` for the running interface, with the file's other settings in its [Interface].
+  ///
+  /// `addresses` are those that the interface has now. `mtu` is its own now, and is kept where the file set one. Unlike
+  /// wg-quick this keeps the domains of `DNS`, and our keys. A peer whose allowed IPs are still those that `coverage` made
+  /// of the file gets back what the file says, with its exclusions: a cut prefix would no longer be a default route.
+  public func writeSaved(
+    _ shown: RawSpan, addresses: [InterfaceAddress], mtu: Int?, coverage: Coverage, to output: inout WipedBytes
+  ) {
+    var peer: Int?
+    var start = 0
+    // Blank lines at the end are the shell's to drop.
+    let end = shown.trimming(0..<shown.byteCount).upperBound
+    let places = placesOfPeers
+    let written = coverage.pieces.isEmpty ? [:] : prefixes(of: coverage)
+    while start < end {
+      let lineEnd = shown.firstIndex(of: UInt8(ascii: "\n"), from: start) ?? end
+      let line = shown.extracting(start..<min(lineEnd, end))
+      start = lineEnd + 1
+      if let peer, let list = line.value(behind: "AllowedIPs = "),
+        let prefixes = written[peer], line.extracting(list).holds(coverage.allowedIPs[peer])
+      {
+        output.append(prefixes)
+        continue
+      }
+      output.append(line)
+      output.append(UInt8(ascii: "\n"))
+      if line.equals("[Interface]") {
+        for setting in settings(addresses, mtu) { output.append("\(setting)\n") }
+      } else if let key = line.value(behind: "PublicKey = ") {
+        peer = (KeyBase64.decode(line.extracting(key)) { PublicKey(bytes: $0) } ?? nil).flatMap { places[$0] }
+        if let peer {
+          for setting in exclusions(of: peer).written { output.append("\(setting)\n") }
+          // Without any allowed IPs there is no line to be replaced.
+          if coverage.allowedIPs[peer].isEmpty, let prefixes = written[peer] { output.append(prefixes) }
+        }
+      }
+    }
+  }
+
+  /// What [Interface] has besides the device's own settings, in wg-quick's order, ours last.
+  private func settings(_ addresses: [InterfaceAddress], _ mtu: Int?) -> [String] {
+    var lines = addresses.map { "Address = \($0)" }
+    lines += resolver.servers.map { "DNS = \($0)" }
+    lines += resolver.searchDomains.map { "DNS = \($0)" } + resolver.routingDomains.map { "DNS = ~\($0)" }
+    if self.mtu != nil, let mtu { lines.append("MTU = \(mtu)") }
+    if let tableText { lines.append("Table = \(tableText)") }
+    if savesConfiguration { lines.append("SaveConfig = true") }
+    lines += hooks.preUp.map { "PreUp = \($0)" } + hooks.postUp.map { "PostUp = \($0)" }
+    lines += hooks.preDown.map { "PreDown = \($0)" } + hooks.postDown.map { "PostDown = \($0)" }
+    switch killSwitch {
+    case .off: break
+    case .on: lines.append("KillSwitch = yes")
+    case .exceptLAN: lines.append("KillSwitch = lan")
+    }
+    if clampsMSS { lines.append("ClampMSS = yes") }
+    return lines + excludedIPs.written
+  }
+
+  /// The line with the file's AllowedIPs of each peer that has one with holes.
+  private func prefixes(of coverage: Coverage) -> [Int: String] {
+    Dictionary(grouping: coverage.entries.indices) { coverage.entries[$0].peer }
+      .filter { $1.contains { coverage.pieces[$0] != nil } }
+      .mapValues { entries in
+        "AllowedIPs = \(entries.map { coverage.entries[$0].prefix.description }.joined(separator: ", "))\n"
+      }
+  }
+
+  private func exclusions(of place: Int) -> Exclusions {
+    let peer = peers[place]
+    guard repeatedPeers.contains(peer.publicKey) else { return peer.excludedIPs }
+    var exclusions = Exclusions()
+    for section in peers where section.publicKey == peer.publicKey { exclusions.add(section.excludedIPs) }
+    return exclusions
+  }
+}
+
+extension Exclusions {
+  fileprivate var written: [String] {
+    let elements = prefixes.map(\.description) + (includesLAN ? ["lan"] : [])
+    return elements.isEmpty ? [] : ["ExcludedIPs = \(elements.joined(separator: ", "))"]
+  }
+}
+
+extension RawSpan {
+  /// Where the rest of a line is that begins with `head`.
+  fileprivate func value(behind head: StaticString) -> Range<Int>? {
+    let count = head.utf8CodeUnitCount
+    return byteCount >= count && extracting(0..<count).equals(head) ? count..<byteCount : nil
+  }
+
+  /// Whether a list has just these prefixes, in any order.
+  fileprivate func holds(_ prefixes: [IPPrefix]) -> Bool {
+    Set(listElements.compactMap { IPPrefix(text: extracting($0)) }) == Set(prefixes)
+  }
+}

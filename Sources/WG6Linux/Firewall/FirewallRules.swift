@@ -1,0 +1,132 @@
+import WG6Protocol
+
+/// What one tunnel wants of the packet filter: a table of its own, `inet wg6-IF`, in the language of nft(8).
+///
+/// Interfaces are matched by name, so the table can stand before the interface does, and goes on standing when the daemon
+/// dies and the interface with it.
+public struct FirewallRules: Hashable, Sendable {
+  /// A name as `ControlSocket.isInterfaceName` has it.
+  public var interface: String
+  /// The mark of the tunnel's own datagrams.
+  public var mark: UInt32?
+  /// The mark of programs that bypass the tunnel, which the kill switch lets through.
+  public var outsideMark: UInt32?
+  /// Addresses of the interface that packets may be sent to through it alone. Needed where the default route makes every
+  /// source address plausible on every interface: a neighbour could otherwise talk to the inside of the tunnel.
+  public var guardedAddresses: [IPAddress]
+  /// Whether answers to the tunnel's own datagrams get `mark` again, so that reverse path filters find their way.
+  public var savesMarks: Bool
+  public var killSwitch: KillSwitchRules?
+  /// Whether forwarded TCP connections are told what fits through the interface.
+  public var clampsMSS: Bool
+
+  public init(
+    interface: String, mark: UInt32? = nil, outsideMark: UInt32? = nil, guardedAddresses: [IPAddress] = [],
+    savesMarks: Bool = false,
+    killSwitch: KillSwitchRules? = nil, clampsMSS: Bool = false
+  ) {
+    self.interface = interface
+    self.mark = mark
+    self.outsideMark = outsideMark
+    self.guardedAddresses = guardedAddresses
+    self.savesMarks = savesMarks
+    self.killSwitch = killSwitch
+    self.clampsMSS = clampsMSS
+  }
+
+  /// Whether there is nothing to filter.
+  public var isEmpty: Bool { guardedAddresses.isEmpty && !savesMarks && killSwitch == nil && !clampsMSS }
+
+  /// `wg6-IF`; of what nft takes in no name, `=` and `+`, the code stands there behind a slash.
+  public var tableName: String {
+    let name = interface.map { character in
+      switch character {
+      case "=": "/3d"
+      case "+": "/2b"
+      default: String(character)
+      }
+    }
+    return "wg6-" + name.joined()
+  }
+
+  /// Puts the table in the place of the one there may be, in one transaction: no packet sees neither. Removes that where
+  /// there is nothing to filter.
+  public var script: String {
+    guard !isEmpty else { return removal }
+    var sections: [String] = []
+    if !guardedAddresses.isEmpty { sections.append(spoofGuard) }
+    if savesMarks, let mark { sections.append(marks(mark)) }
+    if let killSwitch {
+      sections.append(killSwitch.sections(interface: quotedInterface, mark: mark, outsideMark: outsideMark))
+    }
+    if clampsMSS { sections.append(clamp) }
+    return removal + "table inet \(tableName) {\n" + sections.joined(separator: "\n") + "}\n"
+  }
+
+  /// Removes the table, whether it exists or not.
+  public var removal: String {
+    "table inet \(tableName)\ndelete table inet \(tableName)\n"
+  }
+
+  private var quotedInterface: String { "\"\(interface)\"" }
+
+  private var spoofGuard: String {
+    let rules = [false, true].map { isIPv6 in
+      let addresses = guardedAddresses.filter { $0.isIPv6 == isIPv6 }
+      guard !addresses.isEmpty else { return "" }
+      let list = addresses.map(\.filterText).joined(separator: ", ")
+      let field = isIPv6 ? "ip6" : "ip"
+      return "    iifname != \(quotedInterface) \(field) daddr { \(list) } fib saddr type != local drop\n"
+    }
+    return """
+        chain spoof-guard {
+          type filter hook prerouting priority -300; policy accept;
+      \(rules.joined())  }
+
+      """
+  }
+
+  /// Only datagrams of the tunnel's own flows are marked; marks of others stay as they are.
+  private func marks(_ mark: UInt32) -> String {
+    """
+      chain restore-mark {
+        type filter hook prerouting priority -150; policy accept;
+        meta l4proto udp ct mark \(mark) meta mark set \(mark)
+      }
+      chain save-mark {
+        type filter hook postrouting priority -150; policy accept;
+        meta l4proto udp meta mark \(mark) ct mark set \(mark)
+      }
+
+    """
+  }
+
+  /// `rt mtu` is the smaller of both directions' and only ever lowers what a SYN says.
+  private var clamp: String {
+    """
+      chain clamp-mss {
+        type filter hook forward priority -150; policy accept;
+        oifname \(quotedInterface) tcp flags & (syn | rst) == syn tcp option maxseg size set rt mtu
+        iifname \(quotedInterface) tcp flags & (syn | rst) == syn tcp option maxseg size set rt mtu
+      }
+
+    """
+  }
+}
+
+extension IPAddress {
+  /// The address as numbers, as nft reads it.
+  var filterText: String {
+    switch self {
+    case .v4(let bits): return [24, 16, 8, 0].map { String(bits >> UInt32($0) & 0xFF) }.joined(separator: ".")
+    case .v6(let high, let low):
+      let groups = [high, low].flatMap { word in [48, 32, 16, 0].map { word >> UInt64($0) & 0xFFFF } }
+      return groups.map { String($0, radix: 16) }.joined(separator: ":")
+    }
+  }
+}
+
+extension IPPrefix {
+  /// The prefix as nft reads it.
+  var filterText: String { "\(address.filterText)/\(length)" }
+}

@@ -1,0 +1,127 @@
+import WG6Protocol
+
+/// The kill switch: what is meant for the tunnel leaves through the tunnel, or not at all.
+///
+/// Every packet to a covered address that would leave by another interface is stopped, with few exceptions:
+///
+/// - UDP datagrams of this machine with the tunnel's mark, which are the tunnel's own, and whatever has the mark of programs
+///   that were started to bypass it. Setting a mark takes CAP_NET_ADMIN or CAP_NET_RAW;
+/// - what an IPv6 link can't do without: router and neighbour solicitations, neighbour advertisements, multicast listener
+///   reports;
+/// - a DHCP client's requests;
+/// - with `lan`, what stays on the networks at hand;
+/// - what came in through the tunnel and is forwarded.
+///
+/// docs/split-tunnel.md says what no filter of IP packets can stop.
+public struct KillSwitchRules: Hashable, Sendable {
+  /// The addresses that are reached through the tunnel, in as few prefixes as possible; a family without any is left alone.
+  public var covered: [IPPrefix]
+  /// Networks at hand that stay reachable, and with them link-local addresses, multicast that routers don't forward, and
+  /// the broadcast address; `nil` where nothing is.
+  public var lan: [IPPrefix]?
+
+  public init(covered: [IPPrefix], lan: [IPPrefix]? = nil) {
+    self.covered = covered
+    self.lan = lan
+  }
+
+  /// Sets and chains. `postrouting` is where it is decided: it sees the interface by which a packet really leaves, also
+  /// when marks or address translation have sent it another way since `output`. That comes first only to answer: a program
+  /// is told at once, where a packet dropped later would let its connections hang. Both are late, behind everybody else.
+  func sections(interface: String, mark: UInt32?, outsideMark: UInt32?) -> String {
+    let own = mark.map { "    meta l4proto udp meta mark \($0) accept\n" } ?? ""
+    let programs = outsideMark.map { "    meta mark \($0) accept\n" } ?? ""
+    return """
+      \(sets)  chain within {
+          oifname { "lo", \(interface) } accept
+      \(families)  }
+        chain without {
+      \(own)\(programs)\(KillSwitchRules.link)  }
+        chain forward {
+          type filter hook forward priority 300; policy accept;
+          iifname \(interface) accept
+          jump within
+          drop
+        }
+        chain output {
+          type filter hook output priority 300; policy accept;
+          jump within
+          jump without
+          reject with icmpx type admin-prohibited
+        }
+        chain postrouting {
+          type filter hook postrouting priority 300; policy accept;
+          iifname \(interface) accept
+          jump within
+          jump without
+          drop
+        }
+
+      """
+  }
+
+  /// What a machine must be able to say on a link. A hop limit of 255 has come from no other link; type 143 is RFC 3810's.
+  private static let link = """
+        meta nfproto ipv4 udp sport 68 udp dport 67 accept
+        meta nfproto ipv6 udp sport 546 udp dport 547 accept
+        ip6 hoplimit 255 icmpv6 type { nd-router-solicit, nd-neighbor-solicit, nd-neighbor-advert } accept
+        ip6 hoplimit 1 ip6 daddr ff00::/8 icmpv6 type { mld-listener-report, mld-listener-done, 143 } accept
+
+    """
+
+  /// Link-local addresses, and multicast and broadcast that no router forwards (RFC 5771, RFC 4291 and 7346).
+  private static let linkScope = [
+    false: ["169.254.0.0/16", "224.0.0.0/24", "255.255.255.255/32"],
+    true: ["fe80::/10", "ff02::/16", "ff12::/16", "ff32::/16", "ff72::/16"],
+  ]
+
+  private var sets: String {
+    [false, true].map { isIPv6 in
+      switch cover(isIPv6: isIPv6) {
+      case .nothing: ""
+      case .everything: lanSet(isIPv6: isIPv6)
+      case .part(let prefixes):
+        set("covered", prefixes.map(\.filterText), isIPv6: isIPv6) + lanSet(isIPv6: isIPv6)
+      }
+    }.joined()
+  }
+
+  private func lanSet(isIPv6: Bool) -> String {
+    guard let lan else { return "" }
+    let networks = lan.filter { $0.address.isIPv6 == isIPv6 }.map(\.filterText)
+    return set("lan", networks + (KillSwitchRules.linkScope[isIPv6] ?? []), isIPv6: isIPv6)
+  }
+
+  private func set(_ name: String, _ elements: [String], isIPv6: Bool) -> String {
+    """
+      set \(name)\(isIPv6 ? 6 : 4) {
+        type \(isIPv6 ? "ipv6_addr" : "ipv4_addr"); flags interval; auto-merge
+        elements = { \(elements.joined(separator: ", ")) }
+      }
+
+    """
+  }
+
+  private var families: String {
+    [false, true].map { isIPv6 in
+      let (version, field) = isIPv6 ? (6, "ip6") : (4, "ip")
+      let local = lan == nil ? "" : "    \(field) daddr @lan\(version) accept\n"
+      return switch cover(isIPv6: isIPv6) {
+      case .nothing: "    meta nfproto ipv\(version) accept\n"
+      case .everything: local
+      case .part: "    \(field) daddr != @covered\(version) accept\n" + local
+      }
+    }.joined()
+  }
+
+  private enum Cover {
+    case nothing, everything
+    case part([IPPrefix])
+  }
+
+  private func cover(isIPv6: Bool) -> Cover {
+    let prefixes = covered.filter { $0.address.isIPv6 == isIPv6 }
+    if prefixes.isEmpty { return .nothing }
+    return prefixes.contains { $0.length == 0 } ? .everything : .part(prefixes)
+  }
+}

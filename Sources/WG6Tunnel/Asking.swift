@@ -1,0 +1,59 @@
+import Glibc
+import WG6Config
+import WG6Crypto
+import WG6Linux
+import WG6Protocol
+
+extension Tunnel {
+  /// Asks for the names of endpoints that had no address when the tunnel came up, until each has one or the tunnel is
+  /// gone: after 1 s, then longer each time, 20 s at most.
+  public func askForEndpoints() throws(TunnelError) {
+    var pause: UInt32 = 1
+    while true {
+      for _ in 0..<pause {
+        sleep(1)
+        if !ControlSocket.isAlive(interface) { return }
+      }
+      guard let journal = try readJournal(), !journal.contains(.leaving) else { return }
+      let open = journal.entries.compactMap { entry -> (PublicKey, String)? in
+        if case .unresolved(let key, let text) = entry { (key, text) } else { nil }
+      }
+      if open.isEmpty { return }
+      for (key, text) in open {
+        guard let endpoint = Tunnel.address(of: text) else { continue }
+        tell("\(text) is \(endpoint.displayText)")
+        // Where another command is at it, the next round will do.
+        try? alone { () throws(TunnelError) in try settle(key, text, endpoint) }
+      }
+      pause = min(pause * 2, 20)
+    }
+  }
+
+  private static func address(of text: String) -> Endpoint? {
+    guard let name = unsafe try? EndpointName(Array(text.utf8).span.bytes) else { return nil }
+    return try? name.resolve(retries: 0) { _, _ in }
+  }
+
+  /// Gives the peer its endpoint, unless it has one by now: it may have come to us meanwhile.
+  private func settle(_ key: PublicKey, _ text: String, _ endpoint: Endpoint) throws(TunnelError) {
+    guard var journal = try readJournal(), journal.contains(.unresolved(key, text)) else { return }
+    do throws(RemoteDevice.Failure) {
+      let device = RemoteDevice(interface: interface)
+      if let peer = try device.status().peers.first(where: { $0.publicKey == key }), peer.endpoint == nil {
+        var change = PeerUpdate(key)
+        change.updatesOnly = true
+        change.endpoint = endpoint
+        var update = DeviceUpdate()
+        update.peers = [change]
+        try device.apply(update)
+      }
+    } catch {
+      throw TunnelError(error.description)
+    }
+    do {
+      try journal.replace(with: journal.entries.map { $0 == .unresolved(key, text) ? .endpoint(key, text) : $0 })
+    } catch {
+      throw TunnelError("\(journal.path): \(error)")
+    }
+  }
+}

@@ -1,0 +1,154 @@
+import Glibc
+import SystemPackage
+import WG6Config
+import WG6Crypto
+import WG6Linux
+import WG6Protocol
+
+/// What `up` changed on this machine, one entry a line, each written before the change is made: whatever happens,
+/// `down` or the next `up` knows what to undo, and `reload` what is the tunnel's own. Addresses and routes need no undoing;
+/// they go with the interface.
+struct Journal: ~Copyable {
+  enum Entry: Hashable, Sendable {
+    /// The network namespace, by the number of its file.
+    case namespace(UInt64)
+    /// The configuration file's path.
+    case file(String)
+    /// The mark of the tunnel's own datagrams, where it was not the file that chose it.
+    case mark(UInt32)
+    case preDown(String)
+    case postDown(String)
+    /// The file is to be saved at the end.
+    case saves
+    /// The firewall table `wg6-IF`, by what its script comes to; with a kill switch it outlives a daemon that dies.
+    case firewall(digest: UInt64, isKillSwitch: Bool)
+    case daemon
+    /// A kernel setting, and what it was before.
+    case setting(name: String, before: String)
+    case rule(PolicyRule)
+    case resolver(ResolverService)
+    /// What the resolver was asked for, as text, to compare.
+    case resolverRequest(String)
+    /// Where the file has a peer, as it is written there.
+    case endpoint(PublicKey, String)
+    /// What an endpoint's name was found to be, for an `up` that can't ask because a kill switch is in force.
+    case found(String, Endpoint)
+    /// Of these endpoints, the one whose name had no address yet.
+    case unresolved(PublicKey, String)
+    case address(InterfaceAddress)
+    case route(Route)
+    /// Everything stands.
+    case complete
+    /// A reload has begun, and did not end: some of it is the old file's and some the new one's.
+    case reloading
+    /// The way down has begun, and PreDown ran.
+    case leaving
+  }
+
+  let path: String
+  private(set) var entries: [Entry]
+
+  /// The first line: which form the others have.
+  private static let heading = "wg6 journal 1"
+
+  /// A new journal in place of any other.
+  static func begin(
+    _ interface: String, _ entries: [Entry] = [], in directory: String = StateDirectory.path
+  ) throws(Errno) -> Journal {
+    var journal = Journal(path: "\(directory)/\(interface).journal", entries: [])
+    try journal.replace(with: entries)
+    return journal
+  }
+
+  /// The journal that a command left; `nil` where there is none.
+  static func read(_ interface: String, in directory: String = StateDirectory.path) throws(FileFailure) -> Journal? {
+    let path = "\(directory)/\(interface).journal"
+    let text: WipedBytes
+    do {
+      text = try WipedBytes(contentsOf: path)
+    } catch {
+      if error.errno == ENOENT { return nil }
+      throw error
+    }
+    let lines = text.withBytes { bytes in
+      unsafe bytes.withUnsafeBytes { unsafe String(decoding: $0, as: UTF8.self) }
+    }.split(separator: "\n", omittingEmptySubsequences: true)
+    // The last line of one that was killed while it wrote may be half of one: what it tells was not done.
+    guard lines.first == heading[...] else { return Journal(path: path, entries: []) }
+    return Journal(path: path, entries: lines.dropFirst().compactMap { Entry(line: $0) })
+  }
+
+  private init(path: String, entries: [Entry]) {
+    self.path = path
+    self.entries = entries
+  }
+
+  func contains(_ entry: Entry) -> Bool { entries.contains(entry) }
+
+  /// Whether it tells of a tunnel that is up, and as one file says.
+  var isWhole: Bool { contains(.complete) && !contains(.reloading) && !contains(.leaving) }
+
+  /// Whether what it tells of is in this process's network namespace; the directory may be many namespaces'.
+  var isOfThisNamespace: Bool {
+    entries.allSatisfy { entry in
+      if case .namespace(let number) = entry { number == Journal.thisNamespace } else { true }
+    }
+  }
+
+  /// The number of this process's network namespace.
+  static var thisNamespace: UInt64 {
+    var status = stat()
+    return unsafe stat("/proc/self/ns/net", &status) == 0 ? UInt64(status.st_ino) : 0
+  }
+
+  /// Writes entries behind the others. When it returns, they are there for whoever comes next.
+  mutating func append(_ new: [Entry]) throws(Errno) {
+    let descriptor = try Journal.open(path, O_WRONLY | O_APPEND)
+    defer { close(descriptor) }
+    try Journal.write(new.map { $0.line + "\n" }.joined(), to: descriptor)
+    entries += new
+    Fault.point()
+  }
+
+  mutating func append(_ entry: Entry) throws(Errno) { try append([entry]) }
+
+  /// Has these entries, and no others, in one step.
+  mutating func replace(with new: [Entry]) throws(Errno) {
+    let draft = path + ".new"
+    let descriptor = try Journal.open(draft, O_WRONLY | O_CREAT | O_TRUNC)
+    defer { close(descriptor) }
+    try Journal.write(([Journal.heading] + new.map(\.line)).map { $0 + "\n" }.joined(), to: descriptor)
+    guard unsafe rename(draft, path) == 0 else { throw Errno(rawValue: errno) }
+    entries = new
+    Fault.point()
+  }
+
+  /// Nothing is left to undo.
+  consuming func remove() {
+    unsafe unlink(path)
+    Fault.point()
+  }
+
+  private static func open(_ path: String, _ flags: Int32) throws(Errno) -> Int32 {
+    let descriptor = unsafe Glibc.open(path, flags | O_CLOEXEC | O_NOFOLLOW, 0o600)
+    guard descriptor >= 0 else { throw Errno(rawValue: errno) }
+    return descriptor
+  }
+
+  private static func write(_ text: String, to descriptor: Int32) throws(Errno) {
+    var text = text
+    let error = text.withUTF8 { bytes in
+      var written = 0
+      while written < bytes.count {
+        let count = unsafe Glibc.write(descriptor, bytes.baseAddress! + written, bytes.count - written)
+        if count > 0 {
+          written += count
+        } else if errno != EINTR {
+          return errno
+        }
+      }
+      return 0
+    }
+    if error != 0 { throw Errno(rawValue: error) }
+  }
+}

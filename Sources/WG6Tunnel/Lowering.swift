@@ -1,0 +1,155 @@
+import SystemPackage
+import WG6Config
+import WG6Linux
+import WG6Protocol
+
+extension Tunnel {
+  /// Takes the tunnel down: undoes what the journal says, in the opposite order, so that the kill switch goes last. Needs
+  /// neither the file nor the daemon nor DNS, and stops at nothing; what went wrong is told at the end.
+  ///
+  /// - Parameter reading: reads a configuration file, for one that is to be saved.
+  public func down(
+    runsHooks: Bool, reading: (_ path: String) throws(TunnelError) -> ConfigurationFile
+  ) throws(TunnelError) {
+    try alone { () throws(TunnelError) in
+      let isServed = try isHere()
+      guard var journal = try readJournal() else {
+        guard isServed else { throw TunnelError(absence()) }
+        tell("deleting the interface")
+        return try removeDevice()
+      }
+      let hooks = runsHooks && journal.contains(.complete)
+      if hooks, !journal.contains(.leaving) { tryHooks(journal.entries.compactMap(\.preDown)) }
+      if journal.contains(.complete), !journal.contains(.leaving) {
+        if journal.contains(.saves), isServed { trySaving(journal, reading) }
+        try write(.leaving, &journal)
+      }
+      let problems = undo(journal)
+      if hooks { tryHooks(journal.entries.compactMap(\.postDown)) }
+      journal.remove()
+      if let first = problems.first { throw TunnelError(first) }
+    }
+  }
+
+  private func trySaving(
+    _ journal: borrowing Journal, _ reading: (String) throws(TunnelError) -> ConfigurationFile
+  ) {
+    do throws(TunnelError) {
+      for case .file(let path) in journal.entries { try save(reading(path), to: path) }
+    } catch {
+      warn("the file is not saved: \(error)")
+    }
+  }
+
+  /// Cleans up after a command or a daemon that died, as `down` would, so that an `up` begins afresh. The firewall
+  /// with the kill switch stays in force where the next one takes its place.
+  func recover(keepingFirewall: Bool) throws(TunnelError) -> Remains {
+    let journal: Journal?
+    do {
+      journal = try Journal.read(interface)
+    } catch {
+      throw TunnelError("\(error)")
+    }
+    guard let journal else { return Remains() }
+    guard journal.isOfThisNamespace else {
+      throw TunnelError(
+        "\(journal.path) says that it is up in another network namespace; take it down there, or remove that file if the "
+          + "namespace is gone")
+    }
+    if try isHere(), journal.isWhole {
+      throw TunnelError("it is up already")
+    }
+    tell("cleaning up after a command or a daemon that died")
+    var remains = Remains()
+    remains.firewall = journal.entries.filter { keepingFirewall && $0.isKillSwitch }
+    if !remains.firewall.isEmpty {
+      for case .found(let name, let endpoint) in journal.entries { remains.known[name] = endpoint }
+    }
+    for problem in undo(journal, keeping: remains.firewall) { warn(problem) }
+    if journal.contains(.complete) { tryHooks(journal.entries.compactMap(\.postDown)) }
+    if remains.firewall.isEmpty { journal.remove() }
+    return remains
+  }
+
+  /// What an `up` that cleaned up goes on with.
+  struct Remains {
+    /// The entries of a kill switch that is in force.
+    var firewall: [Journal.Entry] = []
+    /// What names were found to be before.
+    var known: [String: Endpoint] = [:]
+  }
+
+  /// Undoes what the journal says, the last first, whatever happens; returns what went wrong.
+  @discardableResult
+  func undo(_ journal: borrowing Journal, keeping kept: [Journal.Entry] = []) -> [String] {
+    var problems: [String] = []
+    var done: Set<Journal.Entry> = []
+    for entry in journal.entries.reversed() where !kept.contains(entry) {
+      // Rules may be alike: each was added.
+      if !entry.isRule, !done.insert(entry).inserted { continue }
+      do throws(TunnelError) {
+        if try undo(entry) { Fault.point() }
+      } catch {
+        problems.append("\(error)")
+      }
+    }
+    return problems
+  }
+
+  /// Whether there was anything to undo.
+  private func undo(_ entry: Journal.Entry) throws(TunnelError) -> Bool {
+    switch entry {
+    case .rule(let rule):
+      tell("removing the rule \(rule)")
+      let netlink = try openNetlink()
+      do {
+        try netlink.removeRule(rule)
+      } catch {
+        if !error.isMissing { throw TunnelError(error) }
+      }
+    case .setting(let name, let before):
+      try restore(name, before)
+    case .resolver(let service):
+      tell("giving DNS back to \(service.rawValue)")
+      do {
+        try service.revert(interface)
+      } catch {
+        throw TunnelError("DNS: \(error)")
+      }
+    case .daemon:
+      tell("deleting the interface, and waiting for its daemon to go")
+      try removeDevice()
+    case .firewall:
+      tell("removing the firewall table")
+      do {
+        try Firewall.run(FirewallRules(interface: interface).removal)
+      } catch {
+        // What could not be put in is not there; `up` said so.
+        guard entry.isKillSwitch else { return false }
+        throw TunnelError("the firewall: \(error)")
+      }
+    default: return false
+    }
+    return true
+  }
+
+  /// Whether the interface is in this namespace, and its daemon answers.
+  private func isHere() throws(TunnelError) -> Bool {
+    guard try link(openNetlink()) != nil else { return false }
+    return ControlSocket.isAlive(interface)
+  }
+
+  private func absence() -> String {
+    if ControlSocket.removeStale(interface) { tell("removed the socket that a dead daemon left") }
+    if ControlSocket.isAlive(interface) { return "it is not up here; its daemon serves another network namespace" }
+    let isPresent = (try? link(openNetlink())) != nil
+    return isPresent ? "it is not a WireGuard interface: no daemon answers for it" : "it is not up"
+  }
+}
+
+extension Journal.Entry {
+  var isRule: Bool { if case .rule = self { true } else { false } }
+  var isKillSwitch: Bool { if case .firewall(_, true) = self { true } else { false } }
+  fileprivate var preDown: String? { if case .preDown(let command) = self { command } else { nil } }
+  fileprivate var postDown: String? { if case .postDown(let command) = self { command } else { nil } }
+}

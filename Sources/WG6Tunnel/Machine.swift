@@ -1,0 +1,25 @@
+import WG6Linux
+import WG6Protocol
+
+/// What planning asks of the machine that the tunnel is on.
+struct Machine {
+  /// Networks that this machine is on itself, without a router between.
+  var connectedNetworks: [IPPrefix] = []
+  /// Whether a routing table is anybody's, of either family.
+  var isTableEmpty: (UInt32) throws(NetlinkError) -> Bool = { _ in true }
+  /// The MTU, in bytes, of the way to an address past the tunnel; `nil` where there is no way.
+  var pathMTU: (IPAddress) -> Int? = { _ in nil }
+  /// The same of the default route.
+  var defaultPathMTU: () -> Int? = { nil }
+
+  /// This machine, asked through `netlink`; ways are looked up under `mark`, which keeps out of the tunnel, whose
+  /// interface is `link` where it is up already.
+  static func this(_ netlink: borrowing NetlinkSocket, link: Link?, mark: UInt32) throws(NetlinkError) -> Machine {
+    var machine = Machine(connectedNetworks: try netlink.connectedNetworks(except: link?.index))
+    // A socket of their own, for the closures outlive a borrow.
+    machine.isTableEmpty = { (table) throws(NetlinkError) in try NetlinkSocket().isTableEmpty(table) }
+    machine.pathMTU = { address in (try? NetlinkSocket())?.routeMTU(to: address, mark: mark) }
+    machine.defaultPathMTU = { (try? NetlinkSocket())?.defaultRouteMTU() }
+    return machine
+  }
+}

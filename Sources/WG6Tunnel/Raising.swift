@@ -1,0 +1,227 @@
+import Glibc
+import SystemPackage
+import WG6Config
+import WG6Linux
+import WG6Protocol
+
+/// How a tunnel is to come up.
+public struct UpOrder {
+  public var file: TunnelFile
+  /// The daemon's path.
+  public var daemon: String
+  public var disabledOffloads: Offloads = []
+  /// The daemon stays this process's child.
+  public var stays = false
+  /// This program's own path, for what goes on behind it: names that have no address yet, and reloading by a signal.
+  public var program: String
+  /// How often a name is asked for again where it must have an address; `nil`: for ever.
+  public var retries: Int?
+  public var waiting: (ResolutionFailure, UInt32) -> Void
+
+  public init(
+    file: TunnelFile, daemon: String, program: String, retries: Int?,
+    waiting: @escaping (ResolutionFailure, UInt32) -> Void
+  ) {
+    self.file = file
+    self.daemon = daemon
+    self.program = program
+    self.retries = retries
+    self.waiting = waiting
+  }
+}
+
+extension Tunnel {
+  /// Brings the tunnel up: firewall, daemon, device, addresses, link, resolver, routes, rules, in this order. When a step
+  /// fails, everything is as it was before. Returns the daemon where it stays a child.
+  public func up(_ order: UpOrder) throws(TunnelError) -> Child? {
+    try alone { () throws(TunnelError) in
+      let remains = try recover(keepingFirewall: order.file.configuration.killSwitch != .off)
+      try requireAbsence()
+      tell("resolving \(order.file.configuration.peers.count { $0.endpoint != nil }) endpoints")
+      let endpoints = try order.file.endpoints(
+        known: remains.known, retries: order.retries, waiting: order.waiting)
+      for failure in endpoints.missing.values { warn("\(failure); the tunnel comes up without, and goes on asking") }
+      let setup = try plan(order.file.configuration, endpoints.found)
+
+      var journal = try begin(order.file.journalEntries(setup, endpoints) + remains.firewall)
+      var child: Child?
+      do throws(TunnelError) {
+        try raise(order, setup, &journal, &child)
+      } catch {
+        tell("undoing")
+        child?.send(signal: SIGTERM)
+        undo(journal)
+        journal.remove()
+        throw error
+      }
+      if !endpoints.missing.isEmpty { askOn(order.program) }
+      return child
+    }
+  }
+
+  private func begin(_ entries: [Journal.Entry]) throws(TunnelError) -> Journal {
+    do {
+      return try Journal.begin(interface, entries)
+    } catch {
+      throw TunnelError("cannot write its journal in \(StateDirectory.path): \(error)")
+    }
+  }
+
+  private func plan(
+    _ configuration: ConfigurationFile, _ endpoints: [EndpointName: Endpoint]
+  ) throws(TunnelError) -> Setup {
+    let netlink = try openNetlink()
+    do {
+      let machine = try Machine.this(netlink, link: nil, mark: 0)
+      return try Setup(configuration, interface: interface, endpoints: endpoints, machine: machine)
+    } catch {
+      throw TunnelError(error)
+    }
+  }
+
+  private func raise(
+    _ order: UpOrder, _ setup: Setup, _ journal: inout Journal, _ child: inout Child?
+  ) throws(TunnelError) {
+    let configuration = order.file.configuration
+    try runHooks(order.file.hooks.preUp)
+    try close(setup.firewall, &journal)
+    try write(.daemon, &journal)
+    child = try startDaemon(order)
+    tell("configuring \(setup.device.peers.count) peers")
+    do {
+      try RemoteDevice(interface: interface).apply(setup.device)
+    } catch {
+      throw TunnelError("the daemon refused the configuration: \(error.reason)")
+    }
+    Fault.point()
+
+    let netlink = try openNetlink()
+    guard let link = try link(netlink) else { throw TunnelError("the interface went away") }
+    for address in setup.addresses { try add(address, to: link, netlink, &journal) }
+    if setup.mtu < 1280 { warn("MTU \(setup.mtu): below 1280 there is no IPv6 on the interface (RFC 8200 §5)") }
+    tell("MTU \(setup.mtu), up")
+    do {
+      try netlink.setMTU(setup.mtu, of: link)
+      try netlink.setUp(link)
+    } catch {
+      throw TunnelError(error)
+    }
+    Fault.point()
+    if let request = setup.resolver { try apply(request, &journal) }
+    let routes: [Route]
+    for (name, value) in setup.settings { try set(name, to: value, &journal) }
+    do {
+      routes = try netlink.needed(setup.routes, via: link)
+    } catch {
+      throw TunnelError(error)
+    }
+    try add(routes, via: link, netlink, &journal)
+    for rule in setup.rules { try add(rule, netlink, &journal) }
+    try checkSocket(wanted: configuration.listenPort ?? 0)
+    try stopIfInterrupted()
+    try runHooks(order.file.hooks.postUp)
+    try write(.complete, &journal)
+  }
+
+  // MARK: The daemon
+
+  private func startDaemon(_ order: UpOrder) throws(TunnelError) -> Child? {
+    tell("starting \(order.daemon)")
+    // Other daemons know no such option.
+    let options = order.disabledOffloads.isEmpty ? [] : ["--no-offload=\(order.disabledOffloads)"]
+    unsafe setenv("WG6_RELOAD", order.program, 1)
+    defer { unsafe unsetenv("WG6_RELOAD") }
+    let child: Child
+    let ending: Child.Ending
+    do {
+      child = try Child(order.daemon, options + (order.stays ? ["-f", interface] : [interface]))
+      Fault.point()
+      ending = order.stays ? .exited(0) : try child.wait()
+    } catch {
+      throw TunnelError("\(order.daemon): \(error)")
+    }
+    guard ending == .exited(0) else { throw TunnelError("\(order.daemon) did not start") }
+    if order.stays {
+      try awaitReadiness(of: child)
+      return child
+    }
+    try stopIfInterrupted()
+    return nil
+  }
+
+  /// A daemon in the foreground says nothing when it is ready: its socket does.
+  private func awaitReadiness(of child: Child) throws(TunnelError) {
+    let netlink = try openNetlink()
+    let isReady = try wait(seconds: 10) { () throws(TunnelError) in
+      if isInterrupted() {
+        child.send(signal: SIGTERM)
+        throw TunnelError("interrupted")
+      }
+      if child.hasEnded { throw TunnelError("the daemon did not start") }
+      let isPresent = try link(netlink) != nil
+      return isPresent && ControlSocket.isAlive(interface)
+    }
+    guard isReady else {
+      child.send(signal: SIGTERM)
+      throw TunnelError("the daemon is not ready after 10 seconds")
+    }
+  }
+
+  /// The daemon binds its sockets when the link comes up: only now is it known whether the port was free.
+  private func checkSocket(wanted: UInt16) throws(TunnelError) {
+    var port: UInt16 = 0
+    let isBound = try wait(seconds: 2) { () throws(TunnelError) in
+      do throws(RemoteDevice.Failure) {
+        port = try RemoteDevice(interface: interface).status().listenPort
+      } catch {
+        throw TunnelError(error.description)
+      }
+      return port != 0 && (wanted == 0 || port == wanted)
+    }
+    guard isBound else {
+      throw TunnelError(
+        wanted == 0 ? "no UDP port could be bound" : "ListenPort = \(wanted) could not be bound; is it in use?")
+    }
+    tell("listening on port \(port)")
+  }
+
+  /// A process of its own asks on for the names that have no address yet, as long as the tunnel is up.
+  private func askOn(_ program: String) {
+    tell("asking on for names in the background")
+    do {
+      _ = try Child(program, ["resolve", interface], newSession: true, silentOutput: true)
+    } catch {
+      warn("\(program): \(error); names that had no address stay without")
+    }
+  }
+}
+
+extension TunnelFile {
+  /// What `down` needs to know of the file, which may be gone by then.
+  func journalEntries(_ setup: Setup, _ endpoints: Endpoints) -> [Journal.Entry] {
+    var entries: [Journal.Entry] = [.namespace(Journal.thisNamespace), .file(path)]
+    if setup.isMarkChosen, let mark = setup.mark { entries.append(.mark(mark)) }
+    if configuration.savesConfiguration { entries.append(.saves) }
+    entries += hooks.preDown.map { .preDown($0) } + hooks.postDown.map { .postDown($0) }
+    for peer in configuration.peers {
+      guard let name = peer.endpoint else { continue }
+      guard let found = endpoints.found[name] else {
+        entries.append(.unresolved(peer.publicKey, name.text))
+        continue
+      }
+      entries.append(.endpoint(peer.publicKey, name.text))
+      if configuration.killSwitch != .off { entries.append(.found(name.text, found)) }
+    }
+    return entries
+  }
+}
+
+extension Child {
+  fileprivate var hasEnded: Bool {
+    do {
+      return try poll() != nil
+    } catch {
+      return true
+    }
+  }
+}

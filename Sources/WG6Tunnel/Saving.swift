@@ -1,0 +1,54 @@
+import Glibc
+import SystemPackage
+import WG6Config
+import WG6Crypto
+import WG6Linux
+
+extension Tunnel {
+  /// Writes what is running into its file, as `wg-quick save` does: peers and endpoints as they are by now, and what only
+  /// the file has, as it has it. The file is replaced at once, and for root alone to read.
+  public func save(_ configuration: ConfigurationFile, to path: String) throws(TunnelError) {
+    tell("saving \(path)")
+    var shown = WipedBytes(minimumCapacity: 4096)
+    do throws(RemoteDevice.Failure) {
+      try RemoteDevice(interface: interface).status().writeConfiguration(to: &shown)
+    } catch {
+      throw TunnelError(error.description)
+    }
+    var text = WipedBytes(minimumCapacity: 4096)
+    let netlink = try openNetlink()
+    guard let link = try link(netlink) else { throw TunnelError("the interface is not here") }
+    do {
+      let addresses = try netlink.addresses(of: link).map {
+        InterfaceAddress($0.address, prefixLength: $0.prefixLength)
+      }
+      let coverage = Coverage(configuration, connected: try netlink.connectedNetworks(except: link.index))
+      shown.withBytes {
+        configuration.writeSaved($0, addresses: addresses, mtu: link.mtu, coverage: coverage, to: &text)
+      }
+    } catch {
+      throw TunnelError(error)
+    }
+    do {
+      try replace(path, with: text)
+    } catch {
+      throw TunnelError("\(path): \(error)")
+    }
+  }
+
+  private func replace(_ path: String, with text: borrowing WipedBytes) throws(Errno) {
+    let draft = path + ".tmp"
+    let descriptor = unsafe open(draft, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0o600)
+    guard descriptor >= 0 else { throw Errno(rawValue: errno) }
+    defer { Glibc.close(descriptor) }
+    do throws(Errno) {
+      // An old draft may have had another mode.
+      guard fchmod(descriptor, 0o600) == 0 else { throw Errno(rawValue: errno) }
+      try text.writeAll(to: descriptor)
+      guard fsync(descriptor) == 0, unsafe rename(draft, path) == 0 else { throw Errno(rawValue: errno) }
+    } catch {
+      unsafe unlink(draft)
+      throw error
+    }
+  }
+}

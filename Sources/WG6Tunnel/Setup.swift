@@ -1,0 +1,138 @@
+import WG6Config
+import WG6Linux
+import WG6Protocol
+
+/// All that a tunnel needs of a machine: what `up` makes, and what `reload` compares with what there is.
+struct Setup {
+  /// What the daemon is told.
+  var device: DeviceUpdate
+  var addresses: [InterfaceAddress]
+  /// Bytes.
+  var mtu: Int
+  /// The longest first.
+  var routes: [Route]
+  /// In the order in which they are added, which is the order of their priorities, the least urgent first.
+  var rules: [PolicyRule]
+  var settings: [(name: String, value: String)]
+  var firewall: FirewallRules
+  var resolver: ResolverRequest?
+  /// The mark of the tunnel's own datagrams, where it has one.
+  var mark: UInt32?
+  /// Whether `mark` was drawn here and is not the file's.
+  var isMarkChosen: Bool
+}
+
+extension Setup {
+  /// wg-quick's first choice of a mark and of a table with that number.
+  static let firstChosenMark: UInt32 = 51820
+  /// Bytes of an Ethernet frame, where nothing says what the way takes.
+  private static let usualMTU = 1500
+  /// Outer IP header, UDP header, and a data message's header and tag.
+  private static func overhead(isIPv6: Bool) -> Int { (isIPv6 ? 40 : 20) + 8 + 32 }
+
+  /// What `configuration` asks for on `machine`.
+  ///
+  /// - Parameters:
+  ///   - endpoints: the addresses of those peers' endpoints that have one.
+  ///   - previousMark: what was chosen before, to stay with it.
+  init(
+    _ configuration: ConfigurationFile, interface: String, endpoints: [EndpointName: Endpoint], machine: Machine,
+    previousMark: UInt32? = nil
+  ) throws(NetlinkError) {
+    let coverage = Coverage(configuration, connected: machine.connectedNetworks)
+    let families = [false, true]
+    let takesDefault = configuration.table == .automatic
+    let defaultFamilies = families.filter { takesDefault && coverage.hasDefaultRoute(isIPv6: $0) }
+
+    let fileMark = configuration.firewallMark.flatMap { $0 == 0 ? nil : $0 }
+    let needsMark = !defaultFamilies.isEmpty || configuration.killSwitch != .off
+    isMarkChosen = fileMark == nil && needsMark
+    if let known = fileMark ?? (needsMark ? previousMark : nil) {
+      mark = known
+    } else {
+      mark = needsMark ? try Setup.freeMark(machine) : nil
+    }
+
+    device = configuration.update(replacing: true, endpoints: endpoints, coverage: coverage)
+    if isMarkChosen { device.firewallMark = mark }
+    addresses = configuration.addresses
+    let outer = configuration.peers.compactMap { $0.endpoint.flatMap { endpoints[$0] }?.address }
+    mtu = configuration.mtu ?? Setup.mtu(over: outer, machine)
+
+    routes = Setup.routes(coverage, configuration.table, defaultFamilies, mark: mark, cuttingOut: outer)
+    // Each is looked at before those that were there before it.
+    let mark = mark
+    rules = defaultFamilies.flatMap { isIPv6 in
+      [
+        PolicyRule(
+          isIPv6: isIPv6, mark: mark, isInverted: true, table: mark!, suppressedPrefixLength: nil, priority: nil),
+        PolicyRule(
+          isIPv6: isIPv6, mark: nil, isInverted: false, table: NetlinkSocket.mainTable, suppressedPrefixLength: 0,
+          priority: nil),
+      ]
+    }
+    // Answers to marked datagrams are looked up with the mark too, or the reverse path filter would drop them.
+    settings = defaultFamilies.contains(false) ? [(name: "net.ipv4.conf.all.src_valid_mark", value: "1")] : []
+
+    var killSwitch: KillSwitchRules?
+    if configuration.killSwitch != .off {
+      killSwitch = KillSwitchRules(
+        covered: coverage.covered.prefixes,
+        lan: configuration.killSwitch == .exceptLAN ? machine.connectedNetworks : nil)
+    }
+    firewall = FirewallRules(
+      interface: interface, mark: mark,
+      guardedAddresses: addresses.map(\.address).filter { defaultFamilies.contains($0.isIPv6) },
+      savesMarks: !defaultFamilies.isEmpty, killSwitch: killSwitch, clampsMSS: configuration.clampsMSS)
+    resolver = configuration.resolver.isEmpty ? nil : ResolverRequest(configuration.resolver)
+  }
+
+  /// The first number from wg-quick's on whose routing table is nobody's.
+  private static func freeMark(_ machine: Machine) throws(NetlinkError) -> UInt32 {
+    for number in firstChosenMark..<firstChosenMark + 1000 where try machine.isTableEmpty(number) { return number }
+    return firstChosenMark
+  }
+
+  /// The smallest that any way to a peer leaves for the tunnel's packets.
+  private static func mtu(over endpoints: [IPAddress], _ machine: Machine) -> Int {
+    let rooms = endpoints.compactMap { address in
+      machine.pathMTU(address).map { $0 - overhead(isIPv6: address.isIPv6) }
+    }
+    return min(rooms.min() ?? (machine.defaultPathMTU() ?? usualMTU) - overhead(isIPv6: true), 65535)
+  }
+
+  /// Default routes, also those with holes in them, go where only unmarked packets look; the others stand with the
+  /// machine's own.
+  private static func routes(
+    _ coverage: Coverage, _ table: RouteTable, _ defaultFamilies: [Bool], mark: UInt32?, cuttingOut outer: [IPAddress]
+  ) -> [Route] {
+    switch table {
+    case .off: return []
+    case .number(let number): return coverage.routes(cuttingOut: []).map { Route($0, table: number) }
+    case .automatic:
+      let specific = coverage.specificRoutes(cuttingOut: outer).map { Route($0) }
+      let defaults = defaultFamilies.flatMap { coverage.defaultRoutes(isIPv6: $0) }.map { Route($0, table: mark!) }
+      return (specific + defaults).sorted { $0.prefix.length > $1.prefix.length }
+    }
+  }
+}
+
+extension ResolverRequest {
+  init(_ settings: ResolverSettings) {
+    self.init(
+      servers: settings.servers.map { "\($0)" }, searchDomains: settings.searchDomains,
+      routingDomains: settings.routingDomains)
+  }
+
+  /// The same for the same request.
+  var journalText: String {
+    (servers + searchDomains + routingDomains.map { "~" + $0 }).joined(separator: " ")
+  }
+}
+
+extension FirewallRules {
+  /// A number that another script would not have by chance (FNV-1a, 64 bits).
+  var digest: UInt64 {
+    script.utf8.reduce(0xcbf2_9ce4_8422_2325) { ($0 ^ UInt64($1)) &* 0x100_0000_01b3 }
+  }
+}

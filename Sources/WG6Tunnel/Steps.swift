@@ -1,0 +1,186 @@
+import SystemPackage
+import WG6Config
+import WG6Linux
+import WG6Protocol
+
+/// The single steps of `up` and `reload`, each journalled before it is made where `down` has to undo it.
+extension Tunnel {
+  func write(_ entry: Journal.Entry, _ journal: inout Journal) throws(TunnelError) {
+    do {
+      try journal.append(entry)
+    } catch {
+      throw TunnelError("\(journal.path): \(error)")
+    }
+  }
+
+  /// Puts the firewall's table in place of any before, or removes it where nothing is asked of it.
+  ///
+  /// Who has no nftables can't have a kill switch; a tunnel goes on without the guard against forged packets.
+  func close(_ rules: FirewallRules, _ journal: inout Journal) throws(TunnelError) {
+    guard !rules.isEmpty else { return }
+    tell("firewall table \(rules.tableName)\(rules.killSwitch == nil ? "" : ", with the kill switch")")
+    try write(.firewall(digest: rules.digest, isKillSwitch: rules.killSwitch != nil), &journal)
+    do {
+      try Firewall.run(rules.script)
+    } catch {
+      guard rules.killSwitch == nil, !rules.clampsMSS else { throw TunnelError("the firewall: \(error)") }
+      warn("no guard against forged packets: \(error)")
+    }
+    Fault.point()
+  }
+
+  func add(
+    _ address: InterfaceAddress, to link: Link, _ netlink: borrowing NetlinkSocket, _ journal: inout Journal
+  ) throws(TunnelError) {
+    tell("address \(address)")
+    try write(.address(address), &journal)
+    do {
+      try netlink.addAddress(address.address, prefixLength: address.prefixLength, to: link)
+    } catch {
+      throw TunnelError("Address = \(address): \(error.reason)")
+    }
+    Fault.point()
+  }
+
+  func add(
+    _ routes: [Route], via link: Link, _ netlink: borrowing NetlinkSocket, _ journal: inout Journal
+  ) throws(TunnelError) {
+    guard !routes.isEmpty else { return }
+    if routes.count <= 20 {
+      for route in routes { tell("route \(route.prefix)\(route.tableText)") }
+    } else {
+      tell("\(routes.count) routes")
+    }
+    do {
+      try journal.append(routes.map { .route($0) })
+    } catch {
+      throw TunnelError("\(journal.path): \(error)")
+    }
+    do {
+      try netlink.addRoutes(routes, via: link)
+    } catch {
+      throw TunnelError("the route to \(error.route.prefix): \(error.reason.reason)")
+    }
+    Fault.point()
+  }
+
+  func add(_ rule: PolicyRule, _ netlink: borrowing NetlinkSocket, _ journal: inout Journal) throws(TunnelError) {
+    tell("rule \(rule)")
+    try write(.rule(rule), &journal)
+    do {
+      try netlink.addRule(rule)
+    } catch {
+      throw TunnelError("the rule “\(rule)”: \(error.reason)")
+    }
+    Fault.point()
+  }
+
+  /// Sets a kernel setting, and remembers what it was, or what it was before another tunnel set it.
+  func set(_ name: String, to value: String, _ journal: inout Journal) throws(TunnelError) {
+    do {
+      let before = try Tunnel.settingsOfOthers(than: interface)[name] ?? Sysctl.value(of: name)
+      if before == value { return }
+      tell("\(name) = \(value)")
+      try write(.setting(name: name, before: before), &journal)
+      try Sysctl.set(name, to: value)
+    } catch let error as TunnelError {
+      throw error
+    } catch {
+      throw TunnelError("\(name): \(error)")
+    }
+    Fault.point()
+  }
+
+  /// Gives a kernel setting its value back, unless another tunnel needs it as it is.
+  func restore(_ name: String, _ before: String) throws(TunnelError) {
+    guard Tunnel.settingsOfOthers(than: interface)[name] == nil else { return }
+    tell("\(name) = \(before)")
+    do {
+      try Sysctl.set(name, to: before)
+    } catch {
+      throw TunnelError("\(name): \(error)")
+    }
+  }
+
+  func apply(_ request: ResolverRequest, _ journal: inout Journal) throws(TunnelError) {
+    guard let service = ResolverService.find() else {
+      throw TunnelError("DNS: \(ResolverService.absence)")
+    }
+    tell("DNS \(request.journalText) through \(service.rawValue)")
+    do {
+      try journal.append([.resolver(service), .resolverRequest(request.journalText)])
+    } catch {
+      throw TunnelError("\(journal.path): \(error)")
+    }
+    do {
+      try service.apply(request, to: interface)
+    } catch {
+      throw TunnelError("DNS: \(error)")
+    }
+    Fault.point()
+  }
+
+  /// What kernel settings were before other tunnels of this namespace changed them.
+  static func settingsOfOthers(than interface: String) -> [String: String] {
+    var settings: [String: String] = [:]
+    for other in StateDirectory.interfaces() where other != interface {
+      guard let journal = try? Journal.read(other), journal.isOfThisNamespace else { continue }
+      for case .setting(let name, let before) in journal.entries { settings[name] = before }
+    }
+    return settings
+  }
+}
+
+extension Route {
+  var tableText: String { table == NetlinkSocket.mainTable ? "" : " in table \(table)" }
+}
+
+extension NetlinkSocket {
+  /// Those of `routes` that none of the interface's in the main table covers, as the one to an address's own network
+  /// may; in other tables all that are not there. As wg-quick decides, and so the longest first.
+  ///
+  /// - Parameters:
+  ///   - needless: routes that are there and will not stay.
+  ///   - addresses: those that the interface is still to get.
+  func needed(
+    _ routes: [Route], via link: Link, without needless: Set<Route> = [], addresses: [InterfaceAddress] = []
+  ) throws(NetlinkError) -> [Route] {
+    var present = CoveringRoutes(try self.routes(via: link, includingKernels: true).subtracting(needless))
+    for address in addresses where address.address.isIPv6 || address.prefixLength < 32 {
+      let network = IPPrefix(address.address, length: address.prefixLength)
+      present.insert(Route(network))
+    }
+    return routes.filter { route in
+      if present.has(route) || (route.table == NetlinkSocket.mainTable && present.cover(route)) { return false }
+      present.insert(route)
+      return true
+    }
+  }
+}
+
+/// Routes that an interface has, to ask whether one of them leads where a further one would.
+struct CoveringRoutes {
+  private var routes: Set<Route>
+  /// By table and family.
+  private var lengths: Set<Int> = []
+
+  init(_ routes: Set<Route>) {
+    self.routes = routes
+    lengths = Set(routes.map(\.prefix.length))
+  }
+
+  func has(_ route: Route) -> Bool { routes.contains(route) }
+
+  func cover(_ route: Route) -> Bool {
+    let prefix = route.prefix
+    return lengths.contains {
+      $0 <= prefix.length
+        && routes.contains(Route(IPPrefix(prefix.address, length: $0), table: route.table))
+    }
+  }
+
+  mutating func insert(_ route: Route) {
+    routes.insert(route)
+    lengths.insert(route.prefix.length)
+  }
+}

@@ -1,0 +1,139 @@
+import Glibc
+import SystemPackage
+import WG6Config
+import WG6Linux
+import WG6Protocol
+
+/// A tunnel on this machine, known by its interface's name: what brings it up, down and from one configuration to the
+/// next. One process at a time changes it.
+public struct Tunnel {
+  public let interface: String
+  /// Told every step.
+  let tell: (String) -> Void
+  /// Told what went wrong and stopped nothing.
+  let warn: (String) -> Void
+  /// Told each of the file's commands before it runs.
+  let announce: (String) -> Void
+  /// Asked between steps whether to give up, as after a signal.
+  let isInterrupted: () -> Bool
+
+  public init(
+    _ interface: String, tell: @escaping (String) -> Void, warn: @escaping (String) -> Void,
+    announce: @escaping (String) -> Void, isInterrupted: @escaping () -> Bool = { false }
+  ) {
+    self.interface = interface
+    self.tell = tell
+    self.warn = warn
+    self.announce = announce
+    self.isInterrupted = isInterrupted
+  }
+}
+
+/// Why a tunnel did not come up, go down or change: a sentence for people, to stand behind the interface's name.
+public struct TunnelError: Error, Sendable, CustomStringConvertible {
+  public let description: String
+
+  public init(_ description: String) {
+    self.description = description
+  }
+
+  init(_ error: NetlinkError) { description = error.description }
+}
+
+/// A configuration file that was read, and where it stands.
+public struct TunnelFile {
+  public let configuration: ConfigurationFile
+  /// From the root.
+  public let path: String
+  /// Whether its commands may be run; see `FileOwnership`.
+  public let runsHooks: Bool
+
+  public init(_ configuration: ConfigurationFile, path: String, runsHooks: Bool) {
+    self.configuration = configuration
+    self.path = path
+    self.runsHooks = runsHooks
+  }
+
+  var hooks: Hooks { runsHooks ? configuration.hooks : Hooks() }
+
+  /// The addresses of its endpoints, and for which peers' names there is none yet.
+  ///
+  /// With a kill switch in force nothing can be looked up any more, so then a name is asked for again and again, as `wg`
+  /// does, and fails in the end; else it is left for later. `known` has what names were found to be before a daemon died
+  /// and left the kill switch in force.
+  func endpoints(
+    known: [String: Endpoint] = [:], retries: Int?, waiting: (ResolutionFailure, UInt32) -> Void
+  ) throws(TunnelError) -> Endpoints {
+    let mustResolve = configuration.killSwitch != .off
+    var endpoints = Endpoints()
+    for peer in configuration.peers {
+      guard let name = peer.endpoint, endpoints.found[name] == nil, endpoints.missing[name] == nil else { continue }
+      do {
+        let isPatient = mustResolve && known[name.text] == nil
+        endpoints.found[name] = try name.resolve(retries: isPatient ? retries : 0, waiting: waiting)
+      } catch {
+        if let before = known[name.text] {
+          endpoints.found[name] = before
+        } else if mustResolve {
+          throw TunnelError(
+            "\(path):\(peer.endpointLine): \(error); with a kill switch in force it could not be looked up later")
+        } else {
+          endpoints.missing[name] = error
+        }
+      }
+    }
+    return endpoints
+  }
+}
+
+/// What became of the names of a file's endpoints.
+struct Endpoints {
+  var found: [EndpointName: Endpoint] = [:]
+  var missing: [EndpointName: ResolutionFailure] = [:]
+}
+
+extension Tunnel {
+  /// Does `body` while no other command changes this tunnel.
+  func alone<Result>(_ body: () throws(TunnelError) -> Result) throws(TunnelError) -> Result {
+    let lock: InterfaceLock
+    do {
+      lock = try InterfaceLock(interface)
+    } catch .wouldBlock {
+      throw TunnelError("another command is changing it right now")
+    } catch {
+      throw TunnelError("cannot lock \(StateDirectory.path)/\(interface).lock: \(error)")
+    }
+    defer { lock.release() }
+    return try body()
+  }
+
+  func stopIfInterrupted() throws(TunnelError) {
+    if isInterrupted() { throw TunnelError("interrupted") }
+  }
+
+  /// Opens a connection to the kernel's routing tables.
+  func openNetlink() throws(TunnelError) -> NetlinkSocket {
+    do {
+      return try NetlinkSocket()
+    } catch {
+      throw TunnelError(error)
+    }
+  }
+
+  /// The file that `up` read; `nil` where the tunnel is not up.
+  public func filePath() throws(TunnelError) -> String? {
+    guard let journal = try readJournal() else { return nil }
+    for case .file(let path) in journal.entries { return path }
+    return nil
+  }
+
+  /// The journal of this tunnel in this network namespace; `nil` where there is none, or none of this namespace.
+  func readJournal() throws(TunnelError) -> Journal? {
+    do {
+      guard let journal = try Journal.read(interface), journal.isOfThisNamespace else { return nil }
+      return journal
+    } catch {
+      throw TunnelError("\(error)")
+    }
+  }
+}

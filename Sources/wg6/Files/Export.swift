@@ -1,0 +1,60 @@
+import ArgumentParser
+import WG6Config
+import WG6Crypto
+
+struct Export: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    abstract: "Prints a file as plain WireGuard and wg-quick understand it.",
+    discussion: """
+      ExcludedIPs are computed out of AllowedIPs, @names replaced by their keys, and KillSwitch, ClampMSS and routing \
+      domains left out, with a warning; the rest, comments too, stays as it is. With “lan”, the result is for the networks \
+      around this machine now. The file has private keys in it.
+        umask 077; wg6 export wgnet > plain.conf
+      """)
+
+  @OptionGroup var target: FileArgument
+
+  func run() throws {
+    let source = target.source
+    try source.read(.quick) { configuration, text in
+      for loss in configuration.losses { complain("Warning: \(source.path): \(loss)") }
+      var output = WipedBytes(minimumCapacity: text.byteCount)
+      try configuration.writeExported(text, coverage: source.coverage(of: configuration), to: &output)
+      try output.print()
+    }
+  }
+}
+
+struct Strip: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    abstract: "Prints what of a file is for the device alone.",
+    discussion: """
+      As “wg-quick strip” does, byte for byte; what only wg6 knows is left out as “wg6 export” does it.
+        wg6 strip wgnet | wg6 syncconf wgnet /dev/stdin
+      """)
+
+  @OptionGroup var target: FileArgument
+
+  func run() throws {
+    let source = target.source
+    source.warnIfWorldAccessible()
+    try source.read(.quick) { configuration, text in
+      var plain = WipedBytes(minimumCapacity: text.byteCount)
+      try configuration.writeExported(text, coverage: source.coverage(of: configuration), to: &plain)
+      var output = WipedBytes(minimumCapacity: text.byteCount)
+      plain.withBytes { ConfigurationFile.writeStripped($0, to: &output) }
+      try output.print()
+    }
+  }
+}
+
+extension ConfigurationFile {
+  /// What plain WireGuard has no word for.
+  fileprivate var losses: [String] {
+    var losses: [String] = []
+    if killSwitch != .off { losses.append("KillSwitch is left out: nothing there keeps packets in") }
+    if clampsMSS { losses.append("ClampMSS is left out") }
+    for domain in resolver.routingDomains { losses.append("DNS = ~\(domain) is left out") }
+    return losses
+  }
+}

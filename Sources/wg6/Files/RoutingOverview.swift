@@ -1,0 +1,105 @@
+import WG6Config
+import WG6Protocol
+
+/// Where a file sends what, in words.
+struct RoutingOverview {
+  private let file: String
+  private let configuration: ConfigurationFile
+  private let coverage: Coverage
+  private let names = PeerNames()
+  /// The endpoints that the routes leave out, and the place of a peer that is there.
+  private let cutEndpoints: [IPAddress: Int]
+
+  init(
+    file: String, _ configuration: ConfigurationFile, _ coverage: Coverage, endpoints: [EndpointName: Endpoint]
+  ) {
+    self.file = file
+    self.configuration = configuration
+    self.coverage = coverage
+    var cut: [IPAddress: Int] = [:]
+    if configuration.table == .automatic {
+      let routed = PrefixSet(coverage.routes(cuttingOut: endpoints.values.map(\.address)))
+      for (place, peer) in configuration.peers.enumerated() {
+        guard let address = peer.endpoint.flatMap({ endpoints[$0]?.address }), cut[address] == nil,
+          coverage.covered.contains(address), !routed.contains(address)
+        else { continue }
+        cut[address] = place
+      }
+    }
+    cutEndpoints = cut
+  }
+
+  /// A line for each prefix, both families in the order of their addresses.
+  var lines: [String] {
+    var rows = coverage.assignments.map {
+      Row(prefix: $0.prefix, peer: name($0.choice.peer), place: place(of: $0.choice))
+    }
+    rows += coverage.excluded.prefixes.map { Row(prefix: $0, peer: "-", place: "excluded\(reason($0.address))") }
+    rows += cutEndpoints.map {
+      Row(prefix: IPPrefix($0, length: $0.bitWidth), peer: "-", place: "excluded (endpoint of \(name($1)))")
+    }
+    rows.sort { $0.order < $1.order }
+    let widths = (rows.map(\.prefix.description.count).max() ?? 0, rows.map(\.peer.count).max() ?? 0)
+    return rows.map { "\($0.prefix.description.padded(to: widths.0))  \($0.peer.padded(to: widths.1))  \($0.place)" }
+  }
+
+  /// Where `address` goes, and why.
+  func explanation(_ address: IPAddress) -> [String] {
+    let decision = coverage.decision(for: address)
+    var lines: [String] = []
+    if let place = cutEndpoints[address] {
+      let line = configuration.peers[place].endpointLine
+      lines.append("\(address) stays outside the tunnel: it is the endpoint of \(name(place)) (\(file):\(line))")
+    } else if let choice = decision.choice {
+      lines.append(
+        "\(address) goes to \(name(choice.peer)), by AllowedIPs = \(choice.prefix) (\(file):\(choice.line)); "
+          + "route: \(place(of: choice))")
+    } else {
+      let reason = decision.exclusions.isEmpty ? ": no peer's AllowedIPs have it" : ""
+      lines.append("\(address) stays outside the tunnel\(reason)")
+    }
+    for exclusion in decision.exclusions {
+      let who = exclusion.peer.map { "\(name($0)) does not get it" } ?? "no peer gets it"
+      lines.append("\(who), by ExcludedIPs = \(exclusion.words) (\(file):\(exclusion.line))")
+    }
+    return lines
+  }
+
+  private func name(_ place: Int) -> String {
+    names.name(configuration.peers[place].publicKey)
+  }
+
+  /// Where the route goes for an element of AllowedIPs.
+  private func place(of choice: Decision.Choice) -> String {
+    switch configuration.table {
+    case .off: "no route"
+    case .number(let number): "table \(number)"
+    case .automatic: choice.prefix.length == 0 ? "own table" : "main"
+    }
+  }
+
+  private func reason(_ address: IPAddress) -> String {
+    guard let exclusion = coverage.decision(for: address).exclusions.first else { return "" }
+    return " (\(exclusion.words), line \(exclusion.line))"
+  }
+}
+
+private struct Row {
+  let prefix: IPPrefix
+  let peer: String
+  let place: String
+
+  var order: (Int, UInt64, UInt64, Int) {
+    (prefix.address.isIPv6 ? 1 : 0, prefix.address.bits.high, prefix.address.bits.low, prefix.length)
+  }
+}
+
+extension Decision.Exclusion {
+  fileprivate var words: String { isLAN ? "lan (\(prefix))" : prefix.description }
+}
+
+extension String {
+  fileprivate func padded(to width: Int) -> String {
+    self + String(repeating: " ", count: max(0, width - count))
+  }
+}

@@ -1,0 +1,45 @@
+import ArgumentParser
+import WG6Config
+import WG6Tunnel
+
+struct Reload: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    abstract: "Makes a running tunnel what its file says by now.",
+    discussion: """
+      Finds out what is different and changes that alone: sessions go on, and no packet of a peer that stays as it was is \
+      lost. A file with a mistake changes nothing. PreUp and PostUp do not run again. A signal does the same: SIGHUP, to \
+      the daemon or to “up --foreground”.
+        wg6 reload --dry-run wgnet
+        wg6 reload wgnet
+      """)
+
+  @Argument(help: "The tunnel's file or name; a name stands for the file that “up” read.")
+  var tunnel: String
+
+  @Flag(name: [.customShort("n"), .long], help: "Only print what would be changed.")
+  var dryRun = false
+
+  @Flag(name: [.short, .long], help: "Tell every step.")
+  var verbose = false
+
+  @Flag(help: "Run none of the file's commands when it goes down.")
+  var noHooks = false
+
+  func run() throws {
+    let named = ConfigurationSource(named: tunnel)
+    let interface = try named.interface()
+    let tunnel = Tunnel(interface, isVerbose: verbose, Signals.block())
+    let isName = !self.tunnel.contains("/") && !self.tunnel.hasSuffix(".conf")
+    let path = try tunnel.attempt { () throws(TunnelError) in isName ? try tunnel.filePath() : nil }
+    let source = path.map { ConfigurationSource(path: $0) } ?? named
+    let file = try source.tunnelFile(runsHooks: !noHooks)
+    let book = KnownKeys.forDisplay()
+    let lines = try tunnel.attempt { () throws(TunnelError) in
+      try tunnel.reload(file, isTrial: dryRun) { book.name(of: $0).map { "@\($0)" } ?? "\($0)" }
+    }
+    if dryRun || verbose {
+      for line in lines { try say(line) }
+      if lines.isEmpty { try say("nothing to change") }
+    }
+  }
+}

@@ -1,0 +1,23 @@
+import ArgumentParser
+import WG6Config
+import WG6Tunnel
+
+struct Save: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    abstract: "Writes a running tunnel into its file.",
+    discussion: """
+      As “wg-quick save” does: peers, keys and endpoints as they are by now, and what only the file has, as it has it; \
+      comments are lost.
+        wg6 save wgnet
+      """)
+
+  @Argument(help: "The tunnel's file or name, as “up” had it.")
+  var tunnel: String
+
+  func run() throws {
+    let source = ConfigurationSource(named: tunnel)
+    let tunnel = Tunnel(try source.interface(), isVerbose: false, Signals.block())
+    let configuration = try source.read(.quick)
+    try tunnel.attempt { () throws(TunnelError) in try tunnel.save(configuration, to: source.path) }
+  }
+}

@@ -1,0 +1,130 @@
+import Foundation
+import Testing
+import WG6Config
+import WG6Protocol
+
+@testable import WG6Linux
+
+/// Rules that the kernel is given, in namespaces of their own.
+@Suite("The firewall", .enabled(if: NetworkNamespaces.areThere, NetworkNamespaces.absence)) struct FirewallTests {
+  private static let mark: UInt32 = 51820
+
+  @Test func `takes the rules of every kind of tunnel, and lists them`() throws {
+    let namespace = try NetworkNamespace()
+    let covers = [[], ["0.0.0.0/0"], ["::/0"], ["0.0.0.0/0", "::/0"], ["10.0.0.0/8", "fd00::/8", "fd77::/16"]]
+    // Networks within each other, and twice: several interfaces on one link.
+    let lans = [nil, [], ["10.1.0.0/16", "10.1.2.0/24", "10.1.2.0/24", "fe80::/64", "fd77::/64"]]
+    for cover in covers {
+      for lan in lans {
+        for mark in [nil, Self.mark] {
+          var rules = FirewallRules(interface: "wg0", mark: mark, outsideMark: mark.map { $0 + 1 })
+          rules.guardedAddresses = try ["10.66.0.2", "fd66::2", "::ffff:10.66.0.2"].map { try #require(IPAddress($0)) }
+          rules.savesMarks = mark != nil
+          rules.clampsMSS = true
+          rules.killSwitch = KillSwitchRules(covered: try prefixes(cover), lan: try lan.map(prefixes))
+          let wanted = rules
+          try namespace.inside { try Firewall.run(wanted.script) }
+          let chains = try chains(in: namespace, table: "wg6-wg0")
+          let marking: Set<String> = mark == nil ? [] : ["restore-mark", "save-mark"]
+          #expect(
+            chains
+              == marking.union(["spoof-guard", "clamp-mss", "within", "without", "forward", "output", "postrouting"]))
+        }
+      }
+    }
+  }
+
+  @Test(arguments: ["a=b+c", "-x.y_z", "+", "=", "0.1", "lo-", "A_very-long=nam"])
+  func `takes interfaces of any name that a tunnel may have`(interface: String) throws {
+    #expect(ControlSocket.isInterfaceName(interface))
+    let namespace = try NetworkNamespace()
+    var rules = FirewallRules(interface: interface, mark: 7, clampsMSS: true)
+    rules.killSwitch = KillSwitchRules(covered: try prefixes(["0.0.0.0/0"]))
+    let wanted = rules
+    let (before, after) = try namespace.inside {
+      try Firewall.run(wanted.script)
+      let there = try Firewall.hasTable(wanted.tableName)
+      try Firewall.run(wanted.removal)
+      return (there, try Firewall.hasTable(wanted.tableName))
+    }
+    #expect(before)
+    #expect(!after)
+  }
+
+  @Test func `replaces a tunnel's rules by the next ones, leaves other tables alone, and forgets twice`() throws {
+    let namespace = try NetworkNamespace()
+    let clamp = FirewallRules(interface: "wg0", clampsMSS: true)
+    let guarding = FirewallRules(interface: "wg0", guardedAddresses: [.v4(0x0A42_0002)])
+    let other = FirewallRules(interface: "wg1", clampsMSS: true)
+    try namespace.inside {
+      try Firewall.run(other.script)
+      try Firewall.run(clamp.script)
+    }
+    let first = try text(in: namespace, table: "wg6-wg0")
+    try namespace.inside { try Firewall.run(clamp.script) }
+    #expect(try text(in: namespace, table: "wg6-wg0") == first)
+    try namespace.inside { try Firewall.run(guarding.script) }
+    #expect(try chains(in: namespace, table: "wg6-wg0") == ["spoof-guard"])
+    try namespace.inside { try Firewall.run(FirewallRules(interface: "wg0").script) }
+    try namespace.inside { try Firewall.run(clamp.removal) }
+    let (one, two) = try namespace.inside { (try Firewall.hasTable("wg6-wg0"), try Firewall.hasTable("wg6-wg1")) }
+    #expect(!one)
+    #expect(two)
+  }
+
+  @Test func `says what it can't do, and where, and then has done nothing`() throws {
+    let namespace = try NetworkNamespace()
+    let script = "table inet good { }\ndelete table inet nowhere\n"
+    let error = try namespace.inside { () -> FirewallError? in
+      do throws(FirewallError) {
+        try Firewall.run(script)
+        return nil
+      } catch {
+        return error
+      }
+    }
+    let reason = try #require(error).reason
+    #expect(reason == "Could not process rule: No such file or directory, at “delete table inet nowhere”")
+    #expect(try namespace.inside { try Firewall.hasTable("good") } == false)
+  }
+
+  @Test func `names what a kernel without nftables lacks`() {
+    let text = "netlink: Error: cache initialization failed: Invalid argument\n"
+    #expect(FirewallError(text) == .unsupported)
+    #expect(FirewallError("netlink: Error: cache initialization failed: Operation not permitted\n") != .unsupported)
+  }
+
+  @Test func `takes twenty thousand prefixes`() throws {
+    let namespace = try NetworkNamespace()
+    // Every other one, so that none can be taken together.
+    let v4 = (0..<10_000).map { IPPrefix(.v4(0x0A00_0000 + UInt32($0) * 512), length: 24) }
+    let v6 = (0..<10_000).map { IPPrefix(.v6(high: 0xFD00 << 48 + UInt64($0) * 2, low: 0), length: 64) }
+    var rules = FirewallRules(interface: "wg0", mark: 7)
+    rules.killSwitch = KillSwitchRules(covered: v4 + v6)
+    let wanted = rules
+    try namespace.inside { try Firewall.run(wanted.script) }
+    let sets = try listing(in: namespace, table: "wg6-wg0").compactMap {
+      ($0["set"] as? [String: Any])?["elem"] as? [Any]
+    }
+    #expect(sets.map(\.count) == [10_000, 10_000])
+  }
+
+  private func prefixes(_ list: [String]) throws -> [IPPrefix] { try list.map { try #require(IPPrefix($0)) } }
+
+  private func text(in namespace: NetworkNamespace, table: String, json: Bool = false) throws -> String {
+    let ip = try #require(Program.locate("ip"))
+    let words = ["nft"] + (json ? ["-j"] : []) + ["list", "table", "inet", table]
+    let (ending, output) = try Program.run(ip, ["netns", "exec", namespace.name] + words, most: 4 << 20)
+    #expect(ending == .exited(0), "\(output)")
+    return output
+  }
+
+  private func listing(in namespace: NetworkNamespace, table: String) throws -> [[String: Any]] {
+    let json = try JSONSerialization.jsonObject(with: Data(text(in: namespace, table: table, json: true).utf8))
+    return try #require((json as? [String: Any])?["nftables"] as? [[String: Any]])
+  }
+
+  private func chains(in namespace: NetworkNamespace, table: String) throws -> Set<String> {
+    Set(try listing(in: namespace, table: table).compactMap { ($0["chain"] as? [String: Any])?["name"] as? String })
+  }
+}

@@ -1,0 +1,130 @@
+import Foundation
+import Testing
+import WG6Config
+import WG6Protocol
+
+@testable import WG6Linux
+
+/// Packets that meet a kill switch, on a pair of hosts: "v0" is the way outside, "wg0" stands for the tunnel.
+@Suite("A kill switch", .enabled(if: NetworkNamespaces.areThere, NetworkNamespaces.absence)) struct KillSwitchTests {
+  private static let mark: UInt32 = 51820
+
+  @Test(arguments: ["10.77.0.2", "fd77::2"])
+  func `refuses a program at once what does not go through the tunnel`(target: String) throws {
+    let pair = try VethPair()
+    #expect(try Attempt(to: target).carriedOut(in: pair.left) == 0)
+    try turnOn(in: pair.left)
+    #expect(try Attempt(to: target).carriedOut(in: pair.left) == EPERM)
+    // Told by an ICMP error that it is prohibited, not left to wait.
+    let refusal = target.contains(":") ? EACCES : EHOSTUNREACH
+    #expect(try Attempt(to: target, isStream: true).carriedOut(in: pair.left) == refusal)
+    try pair.left.inside { try Firewall.run(FirewallRules(interface: "wg0").removal) }
+    #expect(try Attempt(to: target).carriedOut(in: pair.left) == 0)
+    #expect(try Attempt(to: target, isStream: true).carriedOut(in: pair.left) == ECONNREFUSED)
+  }
+
+  @Test(arguments: ["10.77.0.2", "fd77::2"])
+  func `lets out the tunnel's datagrams and what programs beside it send, by their marks`(target: String) throws {
+    let pair = try VethPair()
+    try turnOn(in: pair.left)
+    #expect(try Attempt(to: target, mark: Self.mark).carriedOut(in: pair.left) == 0)
+    #expect(try Attempt(to: target, mark: Self.mark, isStream: true).carriedOut(in: pair.left) != ECONNREFUSED)
+    #expect(try Attempt(to: target, mark: Self.mark + 1).carriedOut(in: pair.left) == 0)
+    #expect(try Attempt(to: target, mark: Self.mark + 1, isStream: true).carriedOut(in: pair.left) == ECONNREFUSED)
+    #expect(try Attempt(to: target, mark: Self.mark + 2).carriedOut(in: pair.left) == EPERM)
+  }
+
+  @Test func `stops what is covered, and only that`() throws {
+    let pair = try VethPair()
+    try turnOn(in: pair.left, covered: ["10.77.0.2/32", "fd77::2/128"])
+    try pair.right.ip("address add 10.77.0.3/24 dev v0")
+    #expect(try Attempt(to: "10.77.0.2").carriedOut(in: pair.left) == EPERM)
+    #expect(try Attempt(to: "10.77.0.3").carriedOut(in: pair.left) == 0)
+    #expect(try Attempt(to: "fd77::2").carriedOut(in: pair.left) == EPERM)
+    #expect(try Attempt(to: "fd77::3").carriedOut(in: pair.left) == 0)
+    try turnOn(in: pair.left, covered: ["::/0"])
+    #expect(try Attempt(to: "10.77.0.2").carriedOut(in: pair.left) == 0)
+    #expect(try Attempt(to: "fd77::2").carriedOut(in: pair.left) == EPERM)
+  }
+
+  @Test func `leaves local networks reachable where it is told to, with multicast and broadcast on the link`() throws {
+    let pair = try VethPair()
+    let near = ["10.77.0.2", "10.77.0.255", "255.255.255.255", "224.0.0.251", "fd77::2", "ff02::fb"]
+    let far = ["192.0.2.1", "239.255.255.250", "2001:db8::1", "ff05::1"]
+    for command in ["route add default via 10.77.0.2", "-6 route add default via fd77::2"] { try pair.left.ip(command) }
+    try turnOn(in: pair.left, lan: ["10.77.0.0/24", "fd77::/64"])
+    func attempt(_ target: String) throws -> Int32 { try Attempt(to: target, through: "v0").carriedOut(in: pair.left) }
+    for target in near { #expect(try attempt(target) == 0, "\(target)") }
+    for target in far { #expect(try attempt(target) == EPERM, "\(target)") }
+    try turnOn(in: pair.left)
+    for target in near + far { #expect(try attempt(target) == EPERM, "\(target)") }
+  }
+
+  @Test func `does not stand in the way of what stays on the machine`() throws {
+    let pair = try VethPair()
+    try turnOn(in: pair.left)
+    for target in ["127.0.0.1", "::1", "10.77.0.1", "fd77::1"] {
+      #expect(try Attempt(to: target).carriedOut(in: pair.left) == 0, "\(target)")
+      #expect(try Attempt(to: target, isStream: true).carriedOut(in: pair.left) == ECONNREFUSED, "\(target)")
+    }
+  }
+
+  @Test func `lets a DHCP client ask`() throws {
+    let pair = try VethPair()
+    try turnOn(in: pair.left)
+    func attempt(_ target: String, _ port: UInt16, from: UInt16) throws -> Int32 {
+      try Attempt(to: target, port: port, from: from, through: "v0").carriedOut(in: pair.left)
+    }
+    #expect(try attempt("255.255.255.255", 67, from: 68) == 0)
+    #expect(try attempt("255.255.255.255", 67, from: 67) == EPERM)
+    #expect(try attempt("ff02::1:2", 547, from: 546) == 0)
+    #expect(try attempt("fd77::2", 67, from: 68) == EPERM)
+    #expect(try attempt("10.77.0.2", 547, from: 546) == EPERM)
+  }
+
+  @Test func `leaves neighbour discovery at work, for the tunnel's own datagrams`() throws {
+    let pair = try VethPair()
+    for host in [pair.left, pair.right] { try host.ip("neighbour flush dev v0 nud permanent") }
+    try turnOn(in: pair.left)
+    try turnOn(in: pair.right)
+    let receiver = try Receiver(on: "fd77::2", in: pair.right)
+    // A young cable loses the first solicitation; the next one is a second later.
+    let arrives = try (0..<100).contains { _ throws in
+      #expect(try Attempt(to: "fd77::2", port: receiver.port, mark: Self.mark).carriedOut(in: pair.left) == 0)
+      return receiver.hasReceived(within: 0.2)
+    }
+    #expect(arrives)
+  }
+
+  @Test(arguments: [("10.77.0.2", ""), ("fd77::2", "-6 ")])
+  func `stops what others have sent another way after a program's packet was routed into the tunnel`(
+    target: String, family: String
+  ) throws {
+    let pair = try VethPair()
+    let left = pair.left
+    try left.ip("link add wg0 type veth peer name inside")
+    for link in ["wg0", "inside"] { try left.ip("link set \(link) up") }
+    // By default into the tunnel; with the mark 1 past it.
+    try left.ip("\(family)route add \(target) dev v0 table 5")
+    try left.ip("\(family)route add \(target) dev wg0 metric 1")
+    try left.ip("\(family)rule add fwmark 1 table 5")
+    try turnOn(in: left)
+    #expect(try Attempt(to: target).carriedOut(in: left) == 0)
+    try left.inside {
+      try Firewall.run(
+        "table inet other { chain c { type route hook output priority -150; udp dport 9 meta mark set 1; }; }")
+    }
+    #expect(try Attempt(to: target).carriedOut(in: left) == EPERM)
+    #expect(try Attempt(to: target, port: 10).carriedOut(in: left) == 0)
+  }
+
+  private func turnOn(
+    in namespace: NetworkNamespace, covered: [String] = ["0.0.0.0/0", "::/0"], lan: [String]? = nil
+  ) throws {
+    func prefixes(_ list: [String]) throws -> [IPPrefix] { try list.map { try #require(IPPrefix($0)) } }
+    let rules = FirewallRules(
+      interface: "wg0", mark: Self.mark, outsideMark: Self.mark + 1,
+      killSwitch: KillSwitchRules(covered: try prefixes(covered), lan: try lan.map(prefixes)))
+    try namespace.inside { try Firewall.run(rules.script) }
+  }
+}

@@ -1,0 +1,95 @@
+import Testing
+import WG6Config
+import WG6Crypto
+import WG6Protocol
+
+@testable import WG6Tunnel
+
+@Suite struct `The difference between a device and a file` {
+  private func difference(
+    _ status: DeviceStatus, _ text: String, endpoints: [String: Endpoint] = [:], moved: Set<PublicKey> = []
+  ) throws -> DeviceDifference {
+    let file = try configuration(text)
+    var resolved: [EndpointName: Endpoint] = [:]
+    for peer in file.peers { if let name = peer.endpoint { resolved[name] = endpoints[name.text] } }
+    let wanted = file.update(replacing: true, endpoints: resolved)
+    return DeviceDifference(from: status, to: wanted, movedEndpoints: moved) { $0.base64.prefix(4) + "…" }
+  }
+
+  private let own = "[Interface]\nPrivateKey = \(ownKey)\n"
+  private func peer(_ number: UInt8, _ rest: String) -> String {
+    "[Peer]\nPublicKey = \(peerKey(number).base64)\n\(rest)\n"
+  }
+
+  private func status(_ peers: PeerStatus...) throws -> DeviceStatus {
+    guard case .set(let key) = try configuration(own).privateKey else { throw MissingKey() }
+    return DeviceStatus(privateKey: key, publicKey: key.publicKey, listenPort: 40000, peers: peers)
+  }
+  private struct MissingKey: Error {}
+
+  private func present(_ number: UInt8, _ prefixes: String..., endpoint: String? = nil) -> PeerStatus {
+    var peer = PeerStatus(publicKey: peerKey(number))
+    peer.allowedIPs = prefixes.map { prefix($0) }
+    peer.endpoint = endpoint.map { Endpoint(address: address($0), port: 1) }
+    return peer
+  }
+
+  @Test func `the same is nothing, and a port that nobody asked for stays`() throws {
+    let text = own + peer(1, "AllowedIPs = 10.0.0.0/8, ::/0")
+    let difference = try difference(status(present(1, "::/0", "10.0.0.0/8")), text)
+    #expect(difference.isEmpty && difference.update.peers.isEmpty && difference.update.listenPort == nil)
+    #expect(!difference.update.replacesPeers)
+  }
+
+  @Test func `a peer that comes or goes touches no other`() throws {
+    let text = own + peer(1, "AllowedIPs = 10.0.0.0/8") + peer(3, "AllowedIPs = 10.3.0.0/16")
+    let difference = try difference(status(present(1, "10.0.0.0/8"), present(2, "10.2.0.0/16")), text)
+    #expect(difference.update.peers.map(\.publicKey) == [peerKey(2), peerKey(3)])
+    #expect(difference.update.peers[0].removes)
+    #expect(difference.update.peers[1].allowedIPs == [.add(prefix("10.3.0.0/16"))])
+    #expect(difference.lines.map { $0.prefix(6) } == ["- peer", "+ peer"])
+  }
+
+  @Test func `an endpoint that roamed stays, unless the file writes another`() throws {
+    let text = own + peer(1, "Endpoint = a.example:1")
+    let file = Endpoint(address: address("192.0.2.1"), port: 1)
+    let roamed = try status(present(1, endpoint: "198.51.100.7"))
+    #expect(try difference(roamed, text, endpoints: ["a.example:1": file]).isEmpty)
+    let moved = try difference(roamed, text, endpoints: ["a.example:1": file], moved: [peerKey(1)])
+    #expect(moved.update.peers.first?.endpoint == file)
+    let without = try difference(try status(present(1)), text, endpoints: ["a.example:1": file])
+    #expect(without.update.peers.first?.endpoint == file)
+  }
+
+  @Test func `a prefix that moves from one peer to the other is given in one update`() throws {
+    let text = own + peer(1, "AllowedIPs = 10.1.0.0/16") + peer(2, "AllowedIPs = 10.0.0.0/8")
+    let difference = try difference(status(present(1, "10.0.0.0/8", "10.1.0.0/16"), present(2)), text)
+    #expect(difference.update.peers.count == 2)
+    #expect(difference.update.peers.allSatisfy { $0.replacesAllowedIPs && !$0.removes })
+  }
+
+  @Test func `a prefix in two sections is the later one's`() throws {
+    let text = own + peer(1, "AllowedIPs = 10.0.0.0/8") + peer(2, "AllowedIPs = 10.0.0.0/8")
+    #expect(try difference(status(present(1), present(2, "10.0.0.0/8")), text).isEmpty)
+  }
+
+  @Test func `keys, keepalives, marks and ports are compared by what they are`() throws {
+    var old = present(1)
+    old.persistentKeepalive = 25
+    let text =
+      "[Interface]\nPrivateKey = \(ownKey)\nListenPort = 51820\nFwMark = 7\n"
+      + peer(1, "PresharedKey = \(ownKey)\nPersistentKeepalive = off")
+    let difference = try difference(status(old), text)
+    #expect(difference.update.listenPort == 51820 && difference.update.firewallMark == 7)
+    let change = try #require(difference.update.peers.first)
+    #expect(change.persistentKeepalive == 0)
+    guard case .set(let secret) = change.presharedKey else { Issue.record("no preshared key"); return }
+    var same = old
+    (same.presharedKey, same.persistentKeepalive) = (secret, 0)
+    var after = try status(same)
+    (after.listenPort, after.firewallMark) = (51820, 7)
+    #expect(try self.difference(after, text).isEmpty)
+    #expect(difference.lines.count == 3)
+    #expect(!difference.lines.joined().contains(ownKey))
+  }
+}

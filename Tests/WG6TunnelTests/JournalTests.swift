@@ -1,0 +1,66 @@
+import Foundation
+import Testing
+import WG6Config
+import WG6Linux
+import WG6Protocol
+
+@testable import WG6Tunnel
+
+@Suite struct `A tunnel's journal` {
+  private static let entries: [Journal.Entry] = [
+    .namespace(4_026_531_840), .file("/etc/wireguard/a file.conf"), .mark(51820), .preDown("echo  %i | cat"),
+    .postDown("true"), .saves, .firewall(digest: .max, isKillSwitch: true), .firewall(digest: 0, isKillSwitch: false),
+    .daemon, .setting(name: "net.ipv4.conf.all.src_valid_mark", before: "0"),
+    .rule(
+      PolicyRule(isIPv6: true, mark: 51820, isInverted: true, table: 51820, suppressedPrefixLength: nil, priority: nil)),
+    .rule(
+      PolicyRule(isIPv6: false, mark: nil, isInverted: false, table: 254, suppressedPrefixLength: 0, priority: 7)),
+    .resolver(.resolvconf), .resolverRequest("2001:db8::53 ~corp.example"),
+    .endpoint(peerKey(1), "vpn.example.org:51820"),
+    .found("vpn.example.org:51820", Endpoint(address: address("2001:db8::7"), port: 51820)),
+    .unresolved(peerKey(2), "[fe80::1%eth0]:1"),
+    .address(InterfaceAddress(address("2001:db8::1"), prefixLength: 64)),
+    .route(Route(prefix("10.0.0.0/8"), table: 254)), .complete, .reloading, .leaving,
+  ]
+
+  @Test(arguments: entries) func `every entry is read as it was written`(entry: Journal.Entry) {
+    #expect(Journal.Entry(line: entry.line[...]) == entry, "\(entry.line)")
+  }
+
+  @Test func `what was written is there for the next command, and only what is whole`() throws {
+    try withDirectory { directory in
+      var journal = try Journal.begin("wg0", in: directory)
+      try journal.append(Self.entries)
+      try journal.append(.complete)
+      let read = try #require(try Journal.read("wg0", in: directory))
+      #expect(read.entries == Self.entries + [.complete])
+
+      // Killed while it wrote.
+      let file = "\(directory)/wg0.journal"
+      let text = try String(contentsOfFile: file, encoding: .utf8)
+      try String(text.dropLast(5)).write(toFile: file, atomically: true, encoding: .utf8)
+      let torn = try #require(try Journal.read("wg0", in: directory))
+      #expect(torn.entries == Self.entries)
+
+      try journal.replace(with: [.daemon])
+      let replaced = try #require(try Journal.read("wg0", in: directory))
+      #expect(replaced.entries == [.daemon])
+      journal.remove()
+      let gone = try Journal.read("wg0", in: directory) == nil
+      #expect(gone)
+      #expect(try FileManager.default.contentsOfDirectory(atPath: directory).isEmpty)
+    }
+  }
+
+  @Test func `it is known which network namespace it tells of`() throws {
+    try withDirectory { directory in
+      var journal = try Journal.begin("wg0", in: directory)
+      try journal.append(.namespace(Journal.thisNamespace))
+      let isHere = journal.isOfThisNamespace
+      #expect(isHere)
+      try journal.replace(with: [.namespace(Journal.thisNamespace + 1)])
+      let isElsewhere = !journal.isOfThisNamespace
+      #expect(isElsewhere)
+    }
+  }
+}

@@ -1,0 +1,103 @@
+import Testing
+import WG6Config
+import WG6Linux
+import WG6Protocol
+
+@testable import WG6Tunnel
+
+@Suite struct `What a file asks of a machine` {
+  private func setup(
+    _ interface: String, _ peers: String..., endpoints: [String: String] = [:], machine: Machine = Machine()
+  ) throws -> Setup {
+    let sections = peers.enumerated().map { "[Peer]\nPublicKey = \(peerKey(UInt8($0 + 1)).base64)\n\($1)\n" }
+    let file = try configuration("[Interface]\nPrivateKey = \(ownKey)\n\(interface)\n" + sections.joined())
+    var resolved: [EndpointName: Endpoint] = [:]
+    for peer in file.peers {
+      guard let name = peer.endpoint, let text = endpoints[name.text] else { continue }
+      resolved[name] = Endpoint(address: address(text), port: 1)
+    }
+    return try Setup(file, interface: "wg0", endpoints: resolved, machine: machine)
+  }
+
+  @Test func `a split tunnel has its routes in the main table, the longest first, and no rules`() throws {
+    let setup = try setup("Address = 10.0.0.1/24", "AllowedIPs = 10.0.0.0/8, 2001:db8::/32, 10.1.0.0/16")
+    #expect(setup.routes.map { "\($0.prefix)" } == ["2001:db8::/32", "10.1.0.0/16", "10.0.0.0/8"])
+    #expect(setup.routes.allSatisfy { $0.table == 254 })
+    #expect(setup.rules.isEmpty && setup.settings.isEmpty && setup.firewall.isEmpty)
+    #expect(setup.mark == nil && setup.device.firewallMark == 0)
+  }
+
+  @Test func `a default route has a table of its own, rules of its family, a mark and a guard`() throws {
+    let machine = Machine(isTableEmpty: { $0 != 51820 })
+    let setup = try setup("Address = 10.0.0.1/24, fd00::1/64", "AllowedIPs = ::/0, 10.0.0.0/8", machine: machine)
+    #expect(setup.mark == 51821 && setup.device.firewallMark == 51821 && setup.isMarkChosen)
+    #expect(
+      setup.routes == [Route(prefix("10.0.0.0/8"), table: 254), Route(prefix("::/0"), table: 51821)])
+    #expect(setup.rules.count == 2)
+    #expect(setup.rules.allSatisfy(\.isIPv6))
+    #expect(setup.rules[0].isInverted && setup.rules[0].mark == 51821 && setup.rules[0].table == 51821)
+    #expect(setup.rules[1].suppressedPrefixLength == 0 && setup.rules[1].table == 254)
+    #expect(setup.settings.isEmpty)
+    #expect(setup.firewall.guardedAddresses == [address("fd00::1")])
+  }
+
+  @Test func `the file's mark is taken, and names the table`() throws {
+    let setup = try setup("FwMark = 0x1234", "AllowedIPs = 0.0.0.0/0")
+    #expect(setup.mark == 0x1234 && !setup.isMarkChosen)
+    #expect(setup.routes == [Route(prefix("0.0.0.0/0"), table: 0x1234)])
+    #expect(setup.settings.map(\.name) == ["net.ipv4.conf.all.src_valid_mark"])
+  }
+
+  @Test func `halves of everything are no default route`() throws {
+    let setup = try setup("", "AllowedIPs = 0.0.0.0/1, 128.0.0.0/1")
+    #expect(setup.rules.isEmpty && setup.routes.allSatisfy { $0.table == 254 })
+  }
+
+  @Test func `Table is off, or a number, and nothing else is touched`() throws {
+    #expect(try setup("Table = off", "AllowedIPs = 0.0.0.0/0").routes.isEmpty)
+    let numbered = try setup("Table = 77", "AllowedIPs = 0.0.0.0/0, ::/0")
+    #expect(numbered.routes.allSatisfy { $0.table == 77 } && numbered.routes.count == 2)
+    #expect(numbered.rules.isEmpty && numbered.mark == nil)
+  }
+
+  @Test func `an endpoint among the allowed IPs is left out of the routes, unless a mark keeps it out`() throws {
+    let peer = "AllowedIPs = 192.0.2.0/30\nEndpoint = a.example:1"
+    let split = try setup("", peer, endpoints: ["a.example:1": "192.0.2.1"])
+    #expect(split.routes.map { "\($0.prefix)" }.sorted() == ["192.0.2.0/32", "192.0.2.2/31"])
+    let whole = try setup("", "AllowedIPs = 0.0.0.0/0\nEndpoint = a.example:1", endpoints: ["a.example:1": "192.0.2.1"])
+    #expect(whole.routes.map { "\($0.prefix)" } == ["0.0.0.0/0"])
+  }
+
+  @Test(arguments: [
+    (["192.0.2.1": 1500], 1440), (["2001:db8::1": 1500], 1420), (["192.0.2.1": 1500, "2001:db8::1": 1400], 1320),
+    (["192.0.2.1": 1280, "2001:db8::1": 1500], 1220), ([:], 1412),
+  ])
+  func `the MTU is what the narrowest way leaves`(ways: [String: Int], mtu: Int) throws {
+    let peers = ways.keys.enumerated().map { "AllowedIPs = 10.0.0.\($0.offset)/32\nEndpoint = \($0.offset).example:1" }
+    var endpoints: [String: String] = [:]
+    for (index, way) in ways.keys.enumerated() { endpoints["\(index).example:1"] = way }
+    let machine = Machine(
+      pathMTU: { wanted in ways.first { address($0.key) == wanted }?.value }, defaultPathMTU: { 1492 })
+    let sections = peers + Array(repeating: "", count: 2 - peers.count)
+    #expect(try setup("", sections[0], sections[1], endpoints: endpoints, machine: machine).mtu == mtu)
+    #expect(try setup("MTU = 1300", sections[0], sections[1], endpoints: endpoints, machine: machine).mtu == 1300)
+  }
+
+  @Test func `a kill switch covers what goes through the tunnel, and needs a mark even without a default route`() throws
+  {
+    let machine = Machine(connectedNetworks: [prefix("192.168.1.0/24")])
+    let open = try setup("KillSwitch = yes", "AllowedIPs = 10.0.0.0/8, ::/0", machine: machine)
+    #expect(open.firewall.killSwitch?.covered.map { "\($0)" } == ["10.0.0.0/8", "::/0"])
+    #expect(open.firewall.killSwitch?.lan == nil)
+    let lan = try setup("KillSwitch = lan", "AllowedIPs = 10.0.0.0/8", machine: machine)
+    #expect(lan.firewall.killSwitch?.lan == [prefix("192.168.1.0/24")])
+    #expect(lan.mark == 51820 && lan.device.firewallMark == 51820 && lan.rules.isEmpty)
+  }
+
+  @Test func `what is excluded has no route, and the default route's pieces stay in its table`() throws {
+    let setup = try setup("ExcludedIPs = 128.0.0.0/1", "AllowedIPs = 0.0.0.0/0, 10.0.0.0/8")
+    #expect(
+      setup.routes == [Route(prefix("10.0.0.0/8"), table: 254), Route(prefix("0.0.0.0/1"), table: 51820)])
+    #expect(setup.rules.count == 2)
+  }
+}
