@@ -93,7 +93,11 @@ private struct CrashPlan: CustomStringConvertible {
           fi
           try $n.command env WG6_FAULT=$n \(tool) \(command) \(interface)
           tail -n 1 /run/wg6/\(interface).journal >$n.step 2>/dev/null
-          [ "$(cat $n.command.status)" = 0 ] && break
+          if [ "$(cat $n.command.status)" = 0 ]; then
+            settle
+            snap whole
+            break
+          fi
           snap $n.killed
           try $n.next \(tool) \(next) \(interface)
           settle
@@ -121,6 +125,9 @@ private struct CrashPlan: CustomStringConvertible {
     guard (1..<Self.most).contains(steps) else {
       throw Disproved(claim: "\(command) is killed after its first step, and ends in fewer than \(Self.most)", detail: "after \(steps)")
     }
+    let whole = Difference(
+      command == "down" ? before : try trial.snapshot("b.snapshot"), try trial.snapshot("whole"), names: ("wanted", "found"))
+    guard whole.isEmpty else { throw Disproved(claim: "\(command) that nobody kills does all of it", detail: "\(whole)") }
     return try (1...steps).map { step in
       var row = CrashRow(plan: description, step: step, doing: trial.text("\(step).step").trimmed)
       if trial.status("\(step).command") != 128 + Int(SIGKILL) {

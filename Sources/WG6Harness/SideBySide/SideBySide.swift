@@ -24,7 +24,7 @@ extension Scenario {
       let sides = (quick: try QuickOutcome(trials[0]), wg6: try QuickOutcome(trials[1]))
       var lines: [String] = []
       var notes: [String] = []
-      var up = Difference(sides.quick.up, sides.wg6.up, names: ("wg-quick", "wg6"))
+      var up = Difference(sides.quick.whatToCompare(with: sides.wg6), sides.wg6.whatToCompare(with: sides.quick), names: ("wg-quick", "wg6"))
       if ours { notes = KnownDifference.explain(&up, of: quick) }
       if !up.isEmpty { lines.append(up.description) }
       var left = sides.quick.left
@@ -108,7 +108,8 @@ struct QuickOutcome {
 
   init(_ trial: Trial) throws {
     let before = try trial.snapshot("before")
-    var up = try trial.snapshot("up").without([.file])
+    // Where it failed, all that there is to say of the machine is what it left behind.
+    var up = trial.status("up") == 0 ? try trial.snapshot("up").without([.file]) : Snapshot()
     let interface = QuickCase.interface
     up.facts.insert(Fact(.outcome, "up \(trial.status("up") == 0 ? "succeeds" : "fails")"))
     if trial.status("up") == 0 {
@@ -125,6 +126,13 @@ struct QuickOutcome {
     left = Difference(before, try trial.snapshot("after"))
   }
 
+  private var isUp: Bool { up.facts.contains(Fact(.outcome, "up succeeds")) }
+
+  /// Where only one of the two is up, that says it all.
+  func whatToCompare(with other: QuickOutcome) -> Snapshot {
+    isUp == other.isUp ? up : up.only([.outcome])
+  }
+
   private static func numbered(_ text: String, _ area: Fact.Area) -> [Fact] {
     text.split(separator: "\n").enumerated().map { Fact(area, "\($0.offset + 1). \($0.element)") }
   }
@@ -136,10 +144,9 @@ struct QuickOutcome {
   private static func lines(ofFile text: String) -> [Fact] {
     var section = ""
     var facts: [Fact] = []
-    var count = 0
+    var hookCount = 0
     for line in text.split(separator: "\n").map({ String($0).trimmed }) where !line.isEmpty {
       let parts = line.split(separator: "=", maxSplits: 1).map { String($0).trimmed }
-      count += 1
       if line.hasPrefix("[") { section = line }
       if parts.first == "PublicKey" { section = "[Peer \(parts[1].prefix(8))]" }
       guard parts.count == 2 else { continue }
@@ -151,7 +158,8 @@ struct QuickOutcome {
       } else if parts[0] == "Address", value.hasPrefix("fe80:"), !text.contains("fe80::66") {
         value = "fe80::auto"
       }
-      let place = hooks.contains(parts[0]) ? " (\(count))" : ""
+      if hooks.contains(parts[0]) { hookCount += 1 }
+      let place = hooks.contains(parts[0]) ? " (\(hookCount))" : ""
       facts.append(Fact(.saved, "\(section) \(parts[0]) = \(value)\(place)"))
     }
     return facts
