@@ -117,11 +117,3 @@ extension PublicKey {
     self = key
   }
 }
-
-extension IPAddress {
-  init?(_ text: some StringProtocol) { unsafe self.init(text: Array(text.utf8).span.bytes) }
-}
-
-extension IPPrefix {
-  init?(_ text: some StringProtocol) { unsafe self.init(text: Array(text.utf8).span.bytes) }
-}

@@ -24,7 +24,14 @@ extension Tunnel {
         if journal.contains(.saves), isServed { trySaving(journal, reading) }
         try write(.leaving, &journal)
       }
-      let problems = undo(journal)
+      var problems = undo(journal)
+      do throws(ExecutionError) {
+        if try TunnelExecution.remove(interface: interface) {
+          warn("programs of “wg6 exec” still run inside; they stay cut off until they end")
+        }
+      } catch {
+        problems.append("\(error)")
+      }
       if hooks { tryHooks(journal.entries.compactMap(\.postDown)) }
       journal.remove()
       if let first = problems.first { throw TunnelError(first) }

@@ -42,6 +42,7 @@ extension Tunnel {
         known: remains.known, retries: order.retries, waiting: order.waiting)
       for failure in endpoints.missing.values { warn("\(failure); the tunnel comes up without, and goes on asking") }
       let setup = try plan(order.file.configuration, endpoints.found)
+      for finding in order.file.findings(setup.coverage, endpoints.found) { warn(finding) }
 
       var journal = try begin(order.file.journalEntries(setup, endpoints) + remains.firewall)
       var child: Child?
@@ -117,6 +118,7 @@ extension Tunnel {
     }
     try add(routes, via: link, netlink, &journal)
     for rule in setup.rules { try add(rule, netlink, &journal) }
+    refreshExecution(link)
     try checkSocket(wanted: configuration.listenPort ?? 0)
     try stopIfInterrupted()
     try runHooks(order.file.hooks.postUp)

@@ -45,10 +45,12 @@ extension Tunnel {
       } catch {
         throw TunnelError(error)
       }
+      for finding in file.findings(setup.coverage, endpoints.found) { warn(finding) }
       let lines = changes.flatMap(\.lines)
       if isTrial { return lines }
       if !changes.isEmpty { try write(.reloading, &journal) }
       for change in changes { try carryOut(change, link, netlink, &journal) }
+      refreshExecution(link)
       do {
         try journal.replace(with: journal.entriesAfterReload(file, setup, endpoints))
       } catch {
@@ -125,7 +127,7 @@ extension Tunnel {
       changes.append(.setting(name: name, value: value))
     }
     for case .setting(let name, let before) in journal.entries
-    where !setup.settings.contains(where: { $0.name == name }) {
+    where !setup.settings.contains(where: { $0.name == name }) && !TunnelExecution.isUsed(interface) {
       changes.append(.restoreSetting(name: name, before: before))
     }
     var rules = journal.entries.compactMap { entry in if case .rule(let rule) = entry { rule } else { nil } }
@@ -234,7 +236,8 @@ extension Journal {
     for entry in entries {
       switch entry {
       case .resolver where setup.resolver != nil: if !result.contains(entry) { result.append(entry) }
-      case .setting(let name, _) where setup.settings.contains(where: { $0.name == name }):
+      case .setting(let name, _)
+      where setup.settings.contains(where: { $0.name == name }) || TunnelExecution.isUsed(setup.firewall.interface):
         if !result.contains(entry) { result.append(entry) }
       case .rule(let rule):
         guard let index = wanted.firstIndex(of: rule) else { continue }

@@ -20,11 +20,15 @@ struct Setup {
   var mark: UInt32?
   /// Whether `mark` was drawn here and is not the file's.
   var isMarkChosen: Bool
+  /// Which address goes to which peer.
+  let coverage: Coverage
 }
 
 extension Setup {
   /// wg-quick's first choice of a mark and of a table with that number.
   static let firstChosenMark: UInt32 = 51820
+  /// Has the reverse path filter look at the mark of an answer.
+  static let markedAnswers = "net.ipv4.conf.all.src_valid_mark"
   /// Bytes of an Ethernet frame, where nothing says what the way takes.
   private static let usualMTU = 1500
   /// Outer IP header, UDP header, and a data message's header and tag.
@@ -40,6 +44,7 @@ extension Setup {
     previousMark: UInt32? = nil
   ) throws(NetlinkError) {
     let coverage = Coverage(configuration, connected: machine.connectedNetworks)
+    self.coverage = coverage
     let families = [false, true]
     let takesDefault = configuration.table == .automatic
     let defaultFamilies = families.filter { takesDefault && coverage.hasDefaultRoute(isIPv6: $0) }
@@ -72,7 +77,7 @@ extension Setup {
       ]
     }
     // Answers to marked datagrams are looked up with the mark too, or the reverse path filter would drop them.
-    settings = defaultFamilies.contains(false) ? [(name: "net.ipv4.conf.all.src_valid_mark", value: "1")] : []
+    settings = defaultFamilies.contains(false) ? [(name: Setup.markedAnswers, value: "1")] : []
 
     var killSwitch: KillSwitchRules?
     if configuration.killSwitch != .off {
@@ -84,7 +89,8 @@ extension Setup {
       interface: interface, mark: mark,
       guardedAddresses: addresses.map(\.address).filter { defaultFamilies.contains($0.isIPv6) },
       savesMarks: !defaultFamilies.isEmpty, killSwitch: killSwitch, clampsMSS: configuration.clampsMSS)
-    resolver = configuration.resolver.isEmpty ? nil : ResolverRequest(configuration.resolver)
+    // Domains alone are nothing to a resolver that has nobody to ask.
+    resolver = configuration.resolver.servers.isEmpty ? nil : ResolverRequest(configuration.resolver)
   }
 
   /// The first number from wg-quick's on whose routing table is nobody's.
@@ -127,6 +133,14 @@ extension ResolverRequest {
   /// The same for the same request.
   var journalText: String {
     (servers + searchDomains + routingDomains.map { "~" + $0 }).joined(separator: " ")
+  }
+
+  init(journalText: String) {
+    let words = journalText.split(separator: " ").map(String.init)
+    let domains = words.filter { IPAddress($0) == nil }
+    self.init(
+      servers: words.filter { IPAddress($0) != nil }, searchDomains: domains.filter { !$0.hasPrefix("~") },
+      routingDomains: domains.filter { $0.hasPrefix("~") }.map { String($0.dropFirst()) })
   }
 }
 

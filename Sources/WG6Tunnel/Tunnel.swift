@@ -47,11 +47,17 @@ public struct TunnelFile {
   public let path: String
   /// Whether its commands may be run; see `FileOwnership`.
   public let runsHooks: Bool
+  /// Says what is strange about the file, on this machine.
+  let findings: (Coverage, [EndpointName: Endpoint]) -> [String]
 
-  public init(_ configuration: ConfigurationFile, path: String, runsHooks: Bool) {
+  public init(
+    _ configuration: ConfigurationFile, path: String, runsHooks: Bool,
+    findings: @escaping (Coverage, [EndpointName: Endpoint]) -> [String] = { _, _ in [] }
+  ) {
     self.configuration = configuration
     self.path = path
     self.runsHooks = runsHooks
+    self.findings = findings
   }
 
   var hooks: Hooks { runsHooks ? configuration.hooks : Hooks() }
@@ -118,6 +124,13 @@ extension Tunnel {
     } catch {
       throw TunnelError(error)
     }
+  }
+
+  /// What `up` asked of the resolver; `nil` where there is no such tunnel here, or it has no name servers.
+  public func resolverRequest() throws(TunnelError) -> ResolverRequest? {
+    guard let journal = try readJournal() else { return nil }
+    for case .resolverRequest(let text) in journal.entries { return ResolverRequest(journalText: text) }
+    return nil
   }
 
   /// The file that `up` read; `nil` where the tunnel is not up.

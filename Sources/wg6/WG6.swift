@@ -41,7 +41,8 @@ struct WG6: ParsableCommand {
       """,
     version: "wg6 v\(version)",
     subcommands: [
-      Up.self, Down.self, Reload.self, Save.self, Check.self, Routes.self, Export.self, Strip.self, Show.self,
+      Up.self, Down.self, Reload.self, Save.self, Exec.self, Check.self, Routes.self, Export.self, Strip.self,
+      Show.self,
       Showconf.self, Set.self, Setconf.self, Addconf.self, Syncconf.self, Genkey.self, Genpsk.self, Pubkey.self,
       Resolve.self, Version.self,
     ],
@@ -49,6 +50,7 @@ struct WG6: ParsableCommand {
 
   static func main() {
     // Keys pass through this process: no dump, no look from outside. It goes on without where the kernel refuses.
+    _ = coreLimit
     _ = linux_prevent_core_dumps()
     let arguments = Array(CommandLine.arguments.dropFirst())
     refuseUnknownSubcommand(arguments.first)
@@ -64,6 +66,19 @@ struct WG6: ParsableCommand {
       }
       exit(withError: error)
     }
+  }
+
+  /// How large core dumps might have been before there were to be none.
+  private static let coreLimit: rlimit = {
+    var limit = rlimit()
+    unsafe getrlimit(__rlimit_resource_t(RLIMIT_CORE.rawValue), &limit)
+    return limit
+  }()
+
+  /// For a program that takes this one's place.
+  static func restoreCoreLimit() {
+    var limit = coreLimit
+    unsafe setrlimit(__rlimit_resource_t(RLIMIT_CORE.rawValue), &limit)
   }
 
   /// `show` being the default, its parser would take a misspelled subcommand for an interface.

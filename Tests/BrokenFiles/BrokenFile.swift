@@ -146,12 +146,17 @@ extension BrokenFile {
   ].map { .peer("Endpoint = \($0)", mention: "Endpoint") }
 
   static let quick: [BrokenFile] =
-    ["1.1.1", "1.1.1.1.1", "1.1.1.256", "1.1.1.1, 2001:db8::g", "fe80::1%eth0", "~", "~exa$mple", "exa/mple", ".1", "~~a"]
+    [
+      "1.1.1", "1.1.1.1.1", "1.1.1.256", "1.1.1.1, 2001:db8::g", "fe80::1%eth0", "~", "~exa$mple", "exa/mple", ".1",
+      "~~a",
+    ]
     .map { .interface("DNS = \($0)", mention: "DNS") }
     + ["", "1", "yes", "truefalse", "off"].map { .interface("SaveConfig = \($0)", mention: "true or false") }
     + ["", "on", "true", "lan yes", "local"].map { .interface("KillSwitch = \($0)", mention: "yes, no or lan") }
     + ["", "1", "true", "lan"].map { .interface("ClampMSS = \($0)", mention: "yes or no") }
-    + ["", ",", "wan", "lan!", "10.0.0.0/33", "10.0.0/8", "-10.0.0.0/8", "fd00::g", "example.org", "10.0.0.0/255.0.0.0"]
+    + [
+      "", ",", "wan", "lan!", "10.0.0.0/33", "10.0.0/8", "-10.0.0.0/8", "fd00::g", "example.org", "10.0.0.0/255.0.0.0",
+    ]
     .flatMap { value -> [BrokenFile] in
       [
         .interface("ExcludedIPs = \(value)", mention: "ExcludedIPs"),
@@ -168,7 +173,8 @@ extension BrokenFile {
       ("PrivatKey = x", "PrivateKey, perhaps"), ("FirewallMark = 1", "“FirewallMark”"), ("MUT = 1420", "MTU, perhaps"),
       ("Tabel = off", "Table, perhaps"), ("ExcludeIPs = lan", "ExcludedIPs, perhaps"),
       ("Killswitch2 = yes", "KillSwitch, perhaps"), ("PosUp = true", "PostUp, perhaps"),
-      ("ExludedIP = lan", "ExcludedIPs, perhaps"), ("Jc = 4", "“Jc”"), ("Name = home", "“Name”"), ("= 1", "unknown key"),
+      ("ExludedIP = lan", "ExcludedIPs, perhaps"), ("Jc = 4", "“Jc”"), ("Name = home", "“Name”"),
+      ("= 1", "unknown key"),
       ("Key! = 1", "unknown key"),
     ].map { .interface($0.0, mention: $0.1) }
     + [

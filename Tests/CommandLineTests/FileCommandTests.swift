@@ -90,7 +90,8 @@ import Testing
   @Test func `export warns of what is lost, and names are gone`() throws {
     let folder = try Folder()
     let file = try folder.file(
-      "e.conf", "[Interface]\nKillSwitch = yes\nDNS = ~a.example\n[Peer]\nPublicKey = @laptop # Anna's\nAllowedIPs = ::/0\n")
+      "e.conf",
+      "[Interface]\nKillSwitch = yes\nDNS = ~a.example\n[Peer]\nPublicKey = @laptop # Anna's\nAllowedIPs = ::/0\n")
     let outcome = try run(Programs.wg6, ["export", file], environment: ["WG6_KEYS": folder.keys()])
     #expect(outcome.status == 0)
     #expect(outcome.output == "[Interface]\n[Peer]\nPublicKey = \(Self.laptop) # Anna's\nAllowedIPs = ::/0\n")
@@ -127,12 +128,14 @@ import Testing
     let folder = try Folder()
     let file = try folder.file(
       "s.conf",
-      "[Interface]\nExcludedIPs = 10.0.0.0/9\nClampMSS = yes\nAddress = 10.0.0.1\n[Peer]\nPublicKey = @laptop\nAllowedIPs = 10.0.0.0/8\n")
+      "[Interface]\nExcludedIPs = 10.0.0.0/9\nClampMSS = yes\nAddress = 10.0.0.1\n[Peer]\nPublicKey = @laptop\nAllowedIPs = 10.0.0.0/8\n"
+    )
     let outcome = try run(Programs.wg6, ["strip", file], environment: ["WG6_KEYS": folder.keys()])
     #expect(
       outcome
         == Outcome(
-          status: 0, output: "[Interface]\n[Peer]\nPublicKey = \(Self.laptop)\nAllowedIPs = 10.128.0.0/9\n\n", errors: ""))
+          status: 0, output: "[Interface]\n[Peer]\nPublicKey = \(Self.laptop)\nAllowedIPs = 10.128.0.0/9\n\n",
+          errors: ""))
   }
 }
 

@@ -20,11 +20,11 @@ struct `Tunnels up and down` {
     #expect(try space.wg(["show", space.interface, "endpoints"]).output.hasSuffix("\t127.0.0.1:5555\n"))
 
     let again = try space.wg6(["up", file])
-    #expect(again.status == 1 && again.errors == "\(space.interface) is up already\n")
+    #expect(again.status == 1 && again.errors == "\(space.interface): it is up already\n")
     try space.require(space.wg6(["down", file]))
     #expect(!space.hasLink && !space.hasSocket)
     let downAgain = try space.wg6(["down", space.interface])
-    #expect(downAgain.status == 1 && downAgain.errors == "\(space.interface) is not up\n")
+    #expect(downAgain.status == 1 && downAgain.errors == "\(space.interface): it is not up\n")
   }
 
   @Test func `routes go into another table, or nowhere`() throws {
@@ -109,7 +109,7 @@ struct `Tunnels up and down` {
       #expect(up.status == 1 && up.errors.contains(name), "\(up.errors)")
     }
     for name in ["lo", "/nonexistent/lo.conf"] {
-      #expect(try space.wg6(["down", name]).errors == "lo is not a WireGuard interface: no daemon answers for it\n")
+      #expect(try space.wg6(["down", name]).errors == "lo: it is not a WireGuard interface: no daemon answers for it\n")
     }
     #expect(!space.hasLink && !space.hasSocket)
   }

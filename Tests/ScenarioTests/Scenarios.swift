@@ -108,6 +108,11 @@ struct Scenarios {
   @Test("What cannot go into the tunnel is answered at once, behind NAT as well", .needs("unreachable"))
   func unreachable() throws { try play("unreachable") }
 
+  @Test(
+    "Past a kill switch nothing leaves, whatever happens to the tunnel and whoever tries", .needs("leaks"),
+    .timeLimit(.minutes(5)))
+  func leaks() throws { try play("leaks") }
+
   @Test("Tens of thousands of allowed IPs change under traffic that loses nothing", .needs("many-prefixes"))
   func manyPrefixes() throws { try play("many-prefixes") }
 
@@ -128,6 +133,11 @@ struct Scenarios {
     "The load generator keeps its pace and counts what is lost, and the search finds the limit",
     .needs("load-generator"))
   func loadGenerator() throws { try play("load-generator") }
+
+  @Test(
+    "wg6 exec keeps a program inside the tunnel, or outside of it, for IPv4, IPv6 and DNS", .needs("exec"),
+    .timeLimit(.minutes(10)))
+  func execution() throws { try play("exec") }
 
   @Test(
     "Every wg-quick file ends in the same machine with wg6, and after down in the one before", .needs("side-by-side"),

@@ -37,7 +37,8 @@ import WG6Protocol
       }
       check(coverage, file, oracle, random.seed)
     }
-    print("coverage: \(counts.decisions) decisions, \(counts.holes) excluded, \(counts.inherited) inherited, seed \(first)")
+    print(
+      "coverage: \(counts.decisions) decisions, \(counts.holes) excluded, \(counts.inherited) inherited, seed \(first)")
     #expect(counts.holes > counts.decisions / 100 && counts.inherited > counts.decisions / 1000)
   }
 
@@ -62,7 +63,8 @@ import WG6Protocol
         }
       }
     }
-    #expect(coverage.assignments.map(\.prefix).sorted(by: isBefore) == coverage.allowedIPs.joined().sorted(by: isBefore))
+    #expect(
+      coverage.assignments.map(\.prefix).sorted(by: isBefore) == coverage.allowedIPs.joined().sorted(by: isBefore))
   }
 
   private func isBefore(_ left: IPPrefix, _ right: IPPrefix) -> Bool {
@@ -90,7 +92,10 @@ import WG6Protocol
     #expect(coverage.allowedIPs[1].map(\.length).sorted() == [17, 18, 19, 20, 21, 22, 23])
     #expect(coverage.allowedIPs[0].map(\.length).sorted() == [9, 10, 11, 12, 13, 14, 15, 16])
     // For the routes the second peer's hole is none.
-    #expect(coverage.routes(cuttingOut: []).filter { $0.description.hasPrefix("10.1.") }.map(\.description) == ["10.1.2.0/24", "10.1.0.0/16"])
+    #expect(
+      coverage.routes(cuttingOut: []).filter { $0.description.hasPrefix("10.1.") }.map(\.description) == [
+        "10.1.2.0/24", "10.1.0.0/16",
+      ])
   }
 
   @Test func `without exclusions everything is as it is written, but for what is taken over`() throws {
@@ -147,7 +152,8 @@ import WG6Protocol
     func peers(_ count: Int) -> String {
       (0..<count).map { index in
         let key = PublicKey(InlineArray<32, UInt8> { $0 < 2 ? UInt8(truncatingIfNeeded: index >> ($0 * 8)) : 7 })
-        return "[Peer]\nPublicKey = \(key.base64)\nAllowedIPs = 10.\(index / 250).\(index % 250).0/24, fd00:\(String(index, radix: 16))::/32"
+        return
+          "[Peer]\nPublicKey = \(key.base64)\nAllowedIPs = 10.\(index / 250).\(index % 250).0/24, fd00:\(String(index, radix: 16))::/32"
       }.joined(separator: "\n")
     }
     let plain = try configuration("[Interface]\n\(peers(10_000))\n")

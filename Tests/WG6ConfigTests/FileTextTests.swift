@@ -31,7 +31,7 @@ import WG6Protocol
 
       [Peer]
       PublicKey = \(Self.other)
-      AllowedIPs = +10.0.0.6/31, 192.0.2.0/24
+      AllowedIPs = 10.0.0.6/31, 192.0.2.0/24
       ExcludedIPs = 10.0.0.6
       # the end
       """)
@@ -50,7 +50,7 @@ import WG6Protocol
 
         [Peer]
         PublicKey = \(Self.other)
-        AllowedIPs = +10.0.0.7/32, 192.0.2.0/24
+        AllowedIPs = 10.0.0.7/32, 192.0.2.0/24
         # the end
         """)
   }
@@ -97,7 +97,8 @@ import WG6Protocol
       let again = try configuration(export(oracle.text, connected: oracle.connected))
       #expect(again.excludedIPs.isEmpty && again.peers.allSatisfy { $0.excludedIPs.isEmpty })
       let wanted = coverage.allowedIPs.map { Set($0) }
-      #expect(Coverage(again, connected: []).allowedIPs.map { Set($0) } == wanted, "seed \(random.seed)\n\(oracle.text)")
+      #expect(
+        Coverage(again, connected: []).allowedIPs.map { Set($0) } == wanted, "seed \(random.seed)\n\(oracle.text)")
     }
   }
 
@@ -208,7 +209,8 @@ import WG6Protocol
 
         """)
     // Somebody has changed the peer since: what it has now is what is saved.
-    let changed = try save(file, coverage, "[Interface]\n\n[Peer]\nPublicKey = \(Self.laptop)\nAllowedIPs = 10.7.0.0/16\n")
+    let changed = try save(
+      file, coverage, "[Interface]\n\n[Peer]\nPublicKey = \(Self.laptop)\nAllowedIPs = 10.7.0.0/16\n")
     #expect(changed.hasSuffix("AllowedIPs = 10.7.0.0/16\n"))
     // What is saved is read as the file was.
     let again = try configuration(saved)

@@ -23,7 +23,8 @@ import WG6Protocol
   @Test func `a prefix taken over is told by the names of both`() throws {
     #expect(
       try findings(
-        "[Interface]\n\(Self.peer)AllowedIPs = 10.0.0.0/8\nAllowedIPs = fd00::/8\n[Peer]\nPublicKey = \(Self.other)\nAllowedIPs = fd00::1/8\n")
+        "[Interface]\n\(Self.peer)AllowedIPs = 10.0.0.0/8\nAllowedIPs = fd00::/8\n[Peer]\nPublicKey = \(Self.other)\nAllowedIPs = fd00::1/8\n"
+      )
         == ["test.conf:8: (xTIB) takes fd00::/8 from (TrMv) (line 5)"])
   }
 
@@ -50,13 +51,15 @@ import WG6Protocol
   @Test func `an endpoint in another peer's prefixes, or excluded, is nothing strange`() throws {
     #expect(
       try findings(
-        "[Interface]\n\(Self.peer)AllowedIPs = 10.0.0.0/8\n[Peer]\nPublicKey = \(Self.other)\nAllowedIPs = 10.1.0.0/16\nExcludedIPs = 10.1.0.1\nEndpoint = 10.1.0.1:1\n")
+        "[Interface]\n\(Self.peer)AllowedIPs = 10.0.0.0/8\n[Peer]\nPublicKey = \(Self.other)\nAllowedIPs = 10.1.0.0/16\nExcludedIPs = 10.1.0.1\nEndpoint = 10.1.0.1:1\n"
+      )
         == [])
   }
 
   @Test func `an address that leads nowhere is told`() throws {
     #expect(
-      try findings("[Interface]\nAddress = 10.0.0.2/24\nAddress = fd00::1, 10.1.0.2\n\(Self.peer)AllowedIPs = 10.1.0.0/24\n")
+      try findings(
+        "[Interface]\nAddress = 10.0.0.2/24\nAddress = fd00::1, 10.1.0.2\n\(Self.peer)AllowedIPs = 10.1.0.0/24\n")
         == [
           "test.conf:2: Address = 10.0.0.2/24: nothing in 10.0.0.0/24 is in any peer's AllowedIPs",
           "test.conf:3: Address = fd00::1/128: no peer has AllowedIPs of IPv6",
@@ -68,14 +71,16 @@ import WG6Protocol
       try findings("[Interface]\nPrivateKey = \(BrokenFile.privateKey)\n", isWorldAccessible: true)
         == ["test.conf:2: a secret key, in a file that anybody may read"])
     #expect(
-      try findings("[Interface]\n[Peer]\nPresharedKey = \(BrokenFile.privateKey)\nPublicKey = @laptop\n", isWorldAccessible: true)
+      try findings(
+        "[Interface]\n[Peer]\nPresharedKey = \(BrokenFile.privateKey)\nPublicKey = @laptop\n", isWorldAccessible: true)
         == ["test.conf:3: a secret key, in a file that anybody may read"])
     #expect(try findings("[Interface]\n", isWorldAccessible: true) == [])
   }
 
   @Test func `names that nobody knows are told by line, the others are found`() throws {
     let file = try configuration(
-      "[Interface]\n\(Self.peer)Endpoint = nobody.invalid:1\n[Peer]\nPublicKey = \(Self.other)\nEndpoint = 192.0.2.1:1\n")
+      "[Interface]\n\(Self.peer)Endpoint = nobody.invalid:1\n[Peer]\nPublicKey = \(Self.other)\nEndpoint = 192.0.2.1:1\n"
+    )
     let (found, failures) = file.lookUpEndpoints(named: "f", retries: 0) { _, _ in }
     #expect(found.count == 1 && failures.map(\.line) == [4])
   }

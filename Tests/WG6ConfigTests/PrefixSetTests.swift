@@ -95,7 +95,8 @@ func isMinimal(_ prefixes: [IPPrefix]) -> Bool {
     let parent = IPPrefix(prefix.address, length: prefix.length - 1)
     let lower = IPPrefix(parent.address, length: prefix.length)
     let bit = UInt128(1) << UInt128(prefix.address.bitWidth - prefix.length)
-    let sibling = prefix == lower ? IPAddress(number: prefix.address.number | bit, isIPv6: prefix.isIPv6) : lower.address
+    let sibling =
+      prefix == lower ? IPAddress(number: prefix.address.number | bit, isIPv6: prefix.isIPv6) : lower.address
     guard !all.contains(IPPrefix(sibling, length: prefix.length)) else { return false }
     return (0..<prefix.length).allSatisfy { !all.contains(IPPrefix(prefix.address, length: $0)) }
   }

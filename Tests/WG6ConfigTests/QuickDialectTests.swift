@@ -60,7 +60,8 @@ import WG6Protocol
     ("main", .number(254)), ("default", .number(253)), ("local", .number(255)),
   ])
   func `a table is auto, off, a number or a name`(text: String, table: RouteTable) throws {
-    let file = try configuration("[Interface]\nTable = \(text)\n[Peer]\nPublicKey=@laptop\nAllowedIPs=::/0, 0.0.0.0/0\n")
+    let file = try configuration(
+      "[Interface]\nTable = \(text)\n[Peer]\nPublicKey=@laptop\nAllowedIPs=::/0, 0.0.0.0/0\n")
     #expect(file.table == table)
   }
 
@@ -73,7 +74,8 @@ import WG6Protocol
 
   @Test func `what wg-quick takes as not given is not given`() throws {
     let file = try configuration(
-      "[Interface]\nMTU = 1400\nMTU =\nTable = off\nTable =\nAddress =\nAddress = ,\nDNS = ,\nPrivateKey=\(BrokenFile.privateKey)")
+      "[Interface]\nMTU = 1400\nMTU =\nTable = off\nTable =\nAddress =\nAddress = ,\nDNS = ,\nPrivateKey=\(BrokenFile.privateKey)"
+    )
     #expect(file.mtu == nil)
     #expect(file.table == .automatic)
     #expect(file.addresses.isEmpty)

@@ -58,9 +58,9 @@ import WG6Protocol
   @Test func `let the tunnel's datagrams out by mark, of UDP alone, and programs that bypass it whatever they send`()
     throws
   {
-    var rules = try rules(covered: ["0.0.0.0/0"], lan: nil)
-    rules.outsideMark = 77
-    #expect(rules.script.contains("    meta l4proto udp meta mark 51820 accept\n    meta mark 77 accept\n"))
+    let script = try rules(covered: ["0.0.0.0/0"], lan: nil).script
+    let outside = ExecutionMark.outside(of: "wg0")
+    #expect(script.contains("    meta l4proto udp meta mark 51820 accept\n    meta mark \(outside) accept\n"))
   }
 
   private func address(_ text: String) throws -> IPAddress { try #require(IPAddress(text)) }

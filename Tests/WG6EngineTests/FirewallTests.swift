@@ -17,7 +17,7 @@ import WG6Protocol
     for cover in covers {
       for lan in lans {
         for mark in [nil, Self.mark] {
-          var rules = FirewallRules(interface: "wg0", mark: mark, outsideMark: mark.map { $0 + 1 })
+          var rules = FirewallRules(interface: "wg0", mark: mark)
           rules.guardedAddresses = try ["10.66.0.2", "fd66::2", "::ffff:10.66.0.2"].map { try #require(IPAddress($0)) }
           rules.savesMarks = mark != nil
           rules.clampsMSS = true

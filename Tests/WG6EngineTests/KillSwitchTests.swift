@@ -29,9 +29,10 @@ import WG6Protocol
     try turnOn(in: pair.left)
     #expect(try Attempt(to: target, mark: Self.mark).carriedOut(in: pair.left) == 0)
     #expect(try Attempt(to: target, mark: Self.mark, isStream: true).carriedOut(in: pair.left) != ECONNREFUSED)
-    #expect(try Attempt(to: target, mark: Self.mark + 1).carriedOut(in: pair.left) == 0)
-    #expect(try Attempt(to: target, mark: Self.mark + 1, isStream: true).carriedOut(in: pair.left) == ECONNREFUSED)
-    #expect(try Attempt(to: target, mark: Self.mark + 2).carriedOut(in: pair.left) == EPERM)
+    let outside = ExecutionMark.outside(of: "wg0")
+    #expect(try Attempt(to: target, mark: outside).carriedOut(in: pair.left) == 0)
+    #expect(try Attempt(to: target, mark: outside, isStream: true).carriedOut(in: pair.left) == ECONNREFUSED)
+    #expect(try Attempt(to: target, mark: Self.mark + 1).carriedOut(in: pair.left) == EPERM)
   }
 
   @Test func `stops what is covered, and only that`() throws {
@@ -123,7 +124,7 @@ import WG6Protocol
   ) throws {
     func prefixes(_ list: [String]) throws -> [IPPrefix] { try list.map { try #require(IPPrefix($0)) } }
     let rules = FirewallRules(
-      interface: "wg0", mark: Self.mark, outsideMark: Self.mark + 1,
+      interface: "wg0", mark: Self.mark,
       killSwitch: KillSwitchRules(covered: try prefixes(covered), lan: try lan.map(prefixes)))
     try namespace.inside { try Firewall.run(rules.script) }
   }

@@ -23,6 +23,11 @@ import WG6Protocol
     .route(Route(prefix("10.0.0.0/8"), table: 254)), .complete, .reloading, .leaving,
   ]
 
+  /// What the next command reads.
+  private func written(in directory: String) throws -> [Journal.Entry]? {
+    try Journal.read("wg0", in: directory)?.entries
+  }
+
   @Test(arguments: entries) func `every entry is read as it was written`(entry: Journal.Entry) {
     #expect(Journal.Entry(line: entry.line[...]) == entry, "\(entry.line)")
   }
@@ -32,22 +37,17 @@ import WG6Protocol
       var journal = try Journal.begin("wg0", in: directory)
       try journal.append(Self.entries)
       try journal.append(.complete)
-      let read = try #require(try Journal.read("wg0", in: directory))
-      #expect(read.entries == Self.entries + [.complete])
+      #expect(try written(in: directory) == Self.entries + [.complete])
 
       // Killed while it wrote.
       let file = "\(directory)/wg0.journal"
       let text = try String(contentsOfFile: file, encoding: .utf8)
       try String(text.dropLast(5)).write(toFile: file, atomically: true, encoding: .utf8)
-      let torn = try #require(try Journal.read("wg0", in: directory))
-      #expect(torn.entries == Self.entries)
+      #expect(try written(in: directory) == Self.entries)
 
       try journal.replace(with: [.daemon])
-      let replaced = try #require(try Journal.read("wg0", in: directory))
-      #expect(replaced.entries == [.daemon])
+      #expect(try written(in: directory) == [.daemon])
       journal.remove()
-      let gone = try Journal.read("wg0", in: directory) == nil
-      #expect(gone)
       #expect(try FileManager.default.contentsOfDirectory(atPath: directory).isEmpty)
     }
   }

@@ -34,7 +34,7 @@ import WG6Protocol
     #expect(
       setup.routes == [Route(prefix("10.0.0.0/8"), table: 254), Route(prefix("::/0"), table: 51821)])
     #expect(setup.rules.count == 2)
-    #expect(setup.rules.allSatisfy(\.isIPv6))
+    #expect(setup.rules.allSatisfy { $0.isIPv6 })
     #expect(setup.rules[0].isInverted && setup.rules[0].mark == 51821 && setup.rules[0].table == 51821)
     #expect(setup.rules[1].suppressedPrefixLength == 0 && setup.rules[1].table == 254)
     #expect(setup.settings.isEmpty)

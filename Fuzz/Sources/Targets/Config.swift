@@ -60,14 +60,16 @@ extension FuzzTarget {
     claim((try? read(stripped.withBytes { $0.array }, .plain)) != nil, "what is left for the device is understood")
 
     // The ends of every prefix, and their neighbours.
-    let device = coverage.allowedIPs.enumerated().flatMap { peer, prefixes in prefixes.map { (prefix: $0, peer: peer) } }
+    let device = coverage.allowedIPs.enumerated().flatMap { peer, prefixes in prefixes.map { (prefix: $0, peer: peer) }
+    }
     let routed = coverage.routes(cuttingOut: [])
     for prefix in (device.map(\.prefix) + coverage.excluded.prefixes).prefix(64) {
       for address in edges(of: prefix) {
         let decided = coverage.decision(for: address).peer
         let best = device.filter { $0.prefix.contains(address) }.max { $0.prefix.length < $1.prefix.length }
         claim(best?.peer == decided, "\(address) goes to \(decided as Any), and by the device to \(best as Any)")
-        claim(routed.contains { $0.contains(address) } == (decided != nil), "\(address) is routed where somebody gets it")
+        claim(
+          routed.contains { $0.contains(address) } == (decided != nil), "\(address) is routed where somebody gets it")
         claim(coverage.covered.contains(address) == (decided != nil), "\(address) is covered where somebody gets it")
       }
     }

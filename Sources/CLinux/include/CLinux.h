@@ -11,6 +11,7 @@
 #include <sys/signalfd.h>
 #include <sys/timerfd.h>
 
+#include "confinement.h"
 #include "datagrams.h"
 #include "process.h"
 #include "interfaces.h"

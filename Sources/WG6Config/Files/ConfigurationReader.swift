@@ -116,15 +116,14 @@ struct ConfigurationReader: ~Copyable {
 
   /// The key that `text` names, as the documentation spells it; refuses those that this section does not have.
   private mutating func key(_ text: RawSpan) -> String? {
-    let word = text.byteCount <= 32 ? text.string.lowercased() : ""
-    let sectionName = section == .peer ? "[Peer]" : "[Interface]"
     let known = ConfigurationKeys.known(in: section, dialect)
-    func named(in keys: [String]) -> String? { keys.first { $0.lowercased() == word } }
-    if let key = named(in: known) {
+    if let key = known.first(where: { text.equalsIgnoringCase($0) }) {
       if ConfigurationKeys.extensions.contains(key) { result.extensions[line] = .key }
       return key
     }
-    if let key = named(in: ConfigurationKeys.known(in: section, .quick)) {
+    let word = text.byteCount <= 32 ? text.string.lowercased() : ""
+    let sectionName = section == .peer ? "[Peer]" : "[Interface]"
+    if let key = ConfigurationKeys.known(in: section, .quick).first(where: { text.equalsIgnoringCase($0) }) {
       refuse("read \(key), which only “up” knows, expected \(ConfigurationKeys.list(known))")
     } else if let key = ConfigurationKeys.ofOtherSection(word, section: section) {
       refuse("read \(key) in \(sectionName), expected it in \(section == .peer ? "[Interface]" : "[Peer]")")

@@ -60,7 +60,8 @@ public struct EndpointName: Hashable, Sendable, CustomStringConvertible {
 
   /// Refuses what no resolver could make sense of, so that a slip of the pen is not looked up in the DNS first.
   private static func check(_ host: RawSpan, of value: RawSpan) throws(ValueMistake) {
-    let wgMessage = "Name or service not known: `\(value.quotable)'"
+    // Not made for the many that are right.
+    var wgMessage: String { "Name or service not known: `\(value.quotable)'" }
     if host.firstIndex(of: UInt8(ascii: ":")) != nil {
       let percent = host.firstIndex(of: UInt8(ascii: "%"))
       guard let address = IPAddress(text: host.extracting(0..<(percent ?? host.byteCount))) else {

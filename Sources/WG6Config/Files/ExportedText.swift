@@ -9,6 +9,7 @@ extension ConfigurationFile {
   /// What others have no word for is lost: the kill switch, the clamped MSS, the routing domains of `DNS`.
   public func writeExported(_ text: RawSpan, coverage: Coverage, to output: inout WipedBytes) {
     let holes = Dictionary(uniqueKeysWithValues: coverage.pieces.keys.map { (coverage.entries[$0].prefix, $0) })
+    let whole = holes.isEmpty ? [:] : wholeLists(coverage)
     let rewritten = lines(with: holes)
     var line = 0
     var start = 0
@@ -27,6 +28,10 @@ extension ConfigurationFile {
         let elements = value.listElements.map { value.extracting($0).string }.filter { !$0.hasPrefix("~") }
         if !elements.isEmpty { output.append(written, value: elements.joined(separator: ", ")) }
       case nil:
+        if let list = whole[line] {
+          if !list.isEmpty { output.append(written, value: list.map(\.description).joined(separator: ", ")) }
+          continue
+        }
         guard let (peer, changes) = rewritten[line] else {
           output.append(written)
           continue
@@ -34,11 +39,26 @@ extension ConfigurationFile {
         let elements = zip(written.extracting(written.valueRange).allowedIPs, changes).flatMap {
           element, change -> [String] in
           guard case .add(let prefix) = change, let entry = holes[prefix] else { return [element] }
-          return coverage.replacing(entry, of: peer, sign: element.hasPrefix("+") ? "+" : "")
+          return coverage.replacing(entry, of: peer)
         }
         if !elements.isEmpty { output.append(written, value: elements.joined(separator: ", ")) }
       }
     }
+  }
+
+  /// The lines of AllowedIPs with all that a peer has on its first one, where a file with signs or several sections for a
+  /// peer makes a list mean something only together with others; empty for all other files.
+  private func wholeLists(_ coverage: Coverage) -> [Int: [IPPrefix]] {
+    guard !repeatedPeers.isEmpty || peers.contains(where: { !$0.replacesAllowedIPs || $0.removesAllowedIPs }) else {
+      return [:]
+    }
+    var lists: [Int: [IPPrefix]] = [:]
+    for (place, peer) in peers.enumerated() {
+      for line in peer.allowedIPLines {
+        lists[line] = line == peer.allowedIPLines[0] ? coverage.allowedIPs[place] : []
+      }
+    }
+    return lists
   }
 
   /// The lines of AllowedIPs where one of `prefixes` is added, the last section of whose peer they are, and all that they
@@ -61,11 +81,17 @@ extension ConfigurationFile {
   }
 }
 
+extension ConfigurationFile.Peer {
+  fileprivate var removesAllowedIPs: Bool {
+    allowedIPs.contains { if case .remove = $0 { true } else { false } }
+  }
+}
+
 extension Coverage {
   /// What stands for an entry with holes in the AllowedIPs of `peer`: nothing where it is another peer's in the end, who
   /// would otherwise not take all of it over.
-  fileprivate func replacing(_ entry: Int, of peer: Int, sign: String) -> [String] {
-    entries[entry].peer == peer ? (pieces[entry] ?? []).map { "\(sign)\($0)" } : []
+  fileprivate func replacing(_ entry: Int, of peer: Int) -> [String] {
+    entries[entry].peer == peer ? (pieces[entry] ?? []).map(\.description) : []
   }
 }
 

@@ -49,8 +49,8 @@ extension Coverage {
   }
 
   private static func longestFirst(_ prefixes: Set<IPPrefix>) -> [IPPrefix] {
-    prefixes.map { (prefix: $0, number: $0.address.number) }
-      .sorted { ($1.prefix.length, $0.number) < ($0.prefix.length, $1.number) }
+    prefixes.map { (prefix: $0, order: (-$0.length, $0.isIPv6 ? 1 : 0, $0.address.number)) }
+      .sorted { $0.order < $1.order }
       .map(\.prefix)
   }
 }

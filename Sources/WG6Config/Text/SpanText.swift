@@ -28,6 +28,17 @@ extension RawSpan {
     return true
   }
 
+  /// Whether the bytes spell `word`, which is made of letters, in any case.
+  func equalsIgnoringCase(_ word: String) -> Bool {
+    guard word.utf8.count == byteCount else { return false }
+    var index = 0
+    for character in word.utf8 {
+      if character | 0x20 != byte(at: index) | 0x20 { return false }
+      index += 1
+    }
+    return true
+  }
+
   /// The decimal number that the bytes spell; `nil` where they hold anything but digits, nothing, or more than `maximum`.
   func decimal(upTo maximum: UInt64) -> UInt64? {
     number(base: 10, upTo: maximum)

@@ -26,6 +26,13 @@ public final class Capture {
     program.stop(SIGINT)
   }
 
+  /// Packets that came too fast to be looked at; known once it has been stopped.
+  public var missedCount: Int? {
+    // "0 packets dropped by kernel"
+    let line = program.complaints.split(separator: "\n").first { $0.contains("dropped by kernel") }
+    return line?.split(separator: " ").first.flatMap { Int($0) }
+  }
+
   /// The packets so far, oldest first.
   public func packets() throws -> [CapturedPacket] {
     let bytes = [UInt8](FileManager.default.contents(atPath: path) ?? Data())

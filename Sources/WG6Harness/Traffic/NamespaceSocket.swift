@@ -13,12 +13,10 @@ extension Host {
   func socket(_ make: @escaping @Sendable () -> Int32) throws -> Int32 {
     let box = Box()
     let done = DispatchSemaphore(value: 0)
-    let path = "/run/netns/\(namespace)"
+    let namespace = namespace
     let thread = Thread {
-      let namespace = open(path, O_RDONLY | O_CLOEXEC)
-      if namespace >= 0, harness_enter_network_namespace(namespace) == 0 { box.descriptor = make() }
+      if Host.enter(namespace) { box.descriptor = make() }
       box.code = errno
-      close(namespace)
       done.signal()
     }
     thread.start()
@@ -28,6 +26,18 @@ extension Host {
       throw SystemFailure("make a socket on \(name)")
     }
     return box.descriptor
+  }
+
+  /// Moves the calling thread, which does nothing else any more, into a host's namespace. Returns whether that worked, and
+  /// says in `errno` why not.
+  static func enter(_ namespace: String) -> Bool {
+    let descriptor = open("/run/netns/\(namespace)", O_RDONLY | O_CLOEXEC)
+    guard descriptor >= 0 else { return false }
+    let result = harness_enter_network_namespace(descriptor)
+    let code = errno
+    close(descriptor)
+    errno = code
+    return result == 0
   }
 }
 

@@ -9,8 +9,6 @@ public struct FirewallRules: Hashable, Sendable {
   public var interface: String
   /// The mark of the tunnel's own datagrams.
   public var mark: UInt32?
-  /// The mark of programs that bypass the tunnel, which the kill switch lets through.
-  public var outsideMark: UInt32?
   /// Addresses of the interface that packets may be sent to through it alone. Needed where the default route makes every
   /// source address plausible on every interface: a neighbour could otherwise talk to the inside of the tunnel.
   public var guardedAddresses: [IPAddress]
@@ -21,13 +19,12 @@ public struct FirewallRules: Hashable, Sendable {
   public var clampsMSS: Bool
 
   public init(
-    interface: String, mark: UInt32? = nil, outsideMark: UInt32? = nil, guardedAddresses: [IPAddress] = [],
+    interface: String, mark: UInt32? = nil, guardedAddresses: [IPAddress] = [],
     savesMarks: Bool = false,
     killSwitch: KillSwitchRules? = nil, clampsMSS: Bool = false
   ) {
     self.interface = interface
     self.mark = mark
-    self.outsideMark = outsideMark
     self.guardedAddresses = guardedAddresses
     self.savesMarks = savesMarks
     self.killSwitch = killSwitch
@@ -57,7 +54,8 @@ public struct FirewallRules: Hashable, Sendable {
     if !guardedAddresses.isEmpty { sections.append(spoofGuard) }
     if savesMarks, let mark { sections.append(marks(mark)) }
     if let killSwitch {
-      sections.append(killSwitch.sections(interface: quotedInterface, mark: mark, outsideMark: outsideMark))
+      sections.append(
+        killSwitch.sections(interface: quotedInterface, mark: mark, outsideMark: ExecutionMark.outside(of: interface)))
     }
     if clampsMSS { sections.append(clamp) }
     return removal + "table inet \(tableName) {\n" + sections.joined(separator: "\n") + "}\n"

@@ -5,7 +5,7 @@ import WG6Protocol
 /// Every packet to a covered address that would leave by another interface is stopped, with few exceptions:
 ///
 /// - UDP datagrams of this machine with the tunnel's mark, which are the tunnel's own, and whatever has the mark of programs
-///   that were started to bypass it. Setting a mark takes CAP_NET_ADMIN or CAP_NET_RAW;
+///   that were started to bypass it (`ExecutionMark`). Setting a mark takes CAP_NET_ADMIN or CAP_NET_RAW;
 /// - what an IPv6 link can't do without: router and neighbour solicitations, neighbour advertisements, multicast listener
 ///   reports;
 /// - a DHCP client's requests;
@@ -28,15 +28,15 @@ public struct KillSwitchRules: Hashable, Sendable {
   /// Sets and chains. `postrouting` is where it is decided: it sees the interface by which a packet really leaves, also
   /// when marks or address translation have sent it another way since `output`. That comes first only to answer: a program
   /// is told at once, where a packet dropped later would let its connections hang. Both are late, behind everybody else.
-  func sections(interface: String, mark: UInt32?, outsideMark: UInt32?) -> String {
+  func sections(interface: String, mark: UInt32?, outsideMark: UInt32) -> String {
     let own = mark.map { "    meta l4proto udp meta mark \($0) accept\n" } ?? ""
-    let programs = outsideMark.map { "    meta mark \($0) accept\n" } ?? ""
     return """
       \(sets)  chain within {
           oifname { "lo", \(interface) } accept
       \(families)  }
         chain without {
-      \(own)\(programs)\(KillSwitchRules.link)  }
+      \(own)    meta mark \(outsideMark) accept
+      \(KillSwitchRules.link)  }
         chain forward {
           type filter hook forward priority 300; policy accept;
           iifname \(interface) accept

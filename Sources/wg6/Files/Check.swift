@@ -21,7 +21,8 @@ struct Check: ParsableCommand {
       let (endpoints, failures) = source.knownEndpoints(of: configuration)
       let coverage = try source.coverage(of: configuration)
       return configuration.warnings + failures
-        + source.findings(of: configuration, coverage: coverage, endpoints: endpoints)
+        + source.findings(
+          of: configuration, coverage: coverage, endpoints: endpoints, isWorldAccessible: source.isWorldAccessible)
     }
     for finding in findings.sorted(by: { $0.line < $1.line }) { try say(finding.description) }
     if !findings.isEmpty { throw ExitCode(2) }

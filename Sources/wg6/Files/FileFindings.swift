@@ -11,7 +11,8 @@ extension ConfigurationSource {
 
   /// What `check` tells, and `up` and `reload` as warnings; see `ConfigurationFile.findings`.
   func findings(
-    of configuration: ConfigurationFile, coverage: Coverage, endpoints: [EndpointName: Endpoint]
+    of configuration: ConfigurationFile, coverage: Coverage, endpoints: [EndpointName: Endpoint],
+    isWorldAccessible: Bool
   ) -> [FileMistake] {
     let names = PeerNames()
     return configuration.findings(

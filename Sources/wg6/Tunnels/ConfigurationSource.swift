@@ -71,7 +71,10 @@ struct ConfigurationSource {
         "\(path): its commands (PreUp and the like) would run as root, and \(problem). Give the file to root and take "
           + "the others' right to write, or use --no-hooks")
     }
-    return TunnelFile(configuration, path: absolute, runsHooks: runsHooks)
+    return TunnelFile(configuration, path: absolute, runsHooks: runsHooks) { coverage, endpoints in
+      // That everybody may read it, wg-quick's words have said.
+      findings(of: configuration, coverage: coverage, endpoints: endpoints, isWorldAccessible: false).map(\.description)
+    }
   }
 
   /// The file at `path`, for `down`, which goes on without where it can't be read.

@@ -1,0 +1,40 @@
+import Foundation
+import Testing
+
+@Suite(.enabled(if: Programs.canCompareDevices, Programs.devicesAbsence))
+struct `Programs that keep to a tunnel` {
+  @Test func `need a tunnel, a program and addresses that are some`() throws {
+    let space = try Namespace(device: false)
+    let absent = try space.wg6(["exec", space.interface, "--", "true"])
+    #expect(absent.status == 1 && absent.errors == "\(space.interface) is not up\n")
+    let aimless = try space.wg6(["exec", space.interface])
+    #expect(aimless.status == 64 && aimless.errors.contains("Which program?"))
+    let mistaken = try space.wg6(["exec", "--dns", "10.0.0", space.interface, "--", "true"])
+    #expect(mistaken.status == 64 && mistaken.errors.contains("--dns 10.0.0: expected an IPv4 or IPv6 address"))
+    let stranger = try space.wg6(["exec", "--user", "no such user", space.interface, "--", "true"])
+    #expect(stranger.status == 1 && stranger.errors.contains("there is no user “no such user”"))
+  }
+
+  @Test func `run with arguments, input and names of their own, and leave nothing when the tunnel goes`() throws {
+    let space = try Namespace(device: false)
+    try space.require(space.ip("link", "add", space.interface, "type", "veth", "peer", "other"))
+    try space.require(space.ip("link", "set", space.interface, "up"))
+    try space.require(space.ip("address", "add", "10.9.0.1/24", "dev", space.interface))
+    let outcome = try space.inside(
+      Programs.wg6,
+      [
+        "exec", "--dns", "10.9.0.53", space.interface, "--", "sh", "-c", "cat - /etc/resolv.conf; exit $1", "name", "3",
+      ],
+      input: "in\n")
+    #expect(outcome.status == 3 && outcome.output == "in\nnameserver 10.9.0.53\n", "\(outcome)")
+    #expect(try space.inside("/bin/cat", ["/etc/resolv.conf"]).output.contains("10.9.0.53") == false)
+    #expect(try space.ip("rule").output.contains("fwmark"))
+    try space.require(space.ip("link", "delete", space.interface))
+    #expect(try space.wg6(["down", space.interface]).errors == "\(space.interface) is not up\n")
+    #expect(try !space.ip("rule").output.contains("fwmark"))
+    #expect(try !space.ip("-6", "rule").output.contains("fwmark"))
+    #expect(try !space.ip("route", "show", "table", "all").output.contains("unreachable"))
+    // Once more, where nothing is there.
+    #expect(try space.wg6(["down", space.interface]).errors == "\(space.interface) is not up\n")
+  }
+}
