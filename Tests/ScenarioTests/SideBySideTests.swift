@@ -34,7 +34,8 @@ struct SideBySideTests {
       return Fact(.route, "IPv4 \(text) dev wgq protocol boot scope link")
     }
     var difference = Difference(theirs, Snapshot([Fact(.link, "wgq mtu 1440")] + routes))
-    #expect(KnownDifference.explain(&difference, of: quick) == ["MTU without `MTU =`", KnownDifference.endpointRoutes.name])
+    #expect(
+      KnownDifference.explain(&difference, of: quick) == ["MTU without `MTU =`", KnownDifference.endpointRoutes.name])
     #expect(difference.isEmpty, "\(difference)")
 
     // Another MTU, a route too few, another protocol: no.
@@ -89,7 +90,11 @@ struct SideBySideTests {
 
   @Test("A snapshot that was cut short is no snapshot")
   func cutSnapshots() throws {
-    let whole = ["links", "addresses", "routes IPv4", "routes IPv6", "rules IPv4", "rules IPv6", "firewall", "sysctl", "wg", "resolver", "files"]
+    let whole =
+      [
+        "links", "addresses", "routes IPv4", "routes IPv6", "rules IPv4", "rules IPv6", "firewall", "sysctl", "wg",
+        "resolver", "files",
+      ]
       .map { "=== \($0)\n" }.joined() + "/run/wg6/a.lock\n"
     #expect(try Snapshot(script: whole).facts == [Fact(.file, "/run/wg6/a.lock")])
     #expect(throws: Snapshot.Unreadable.self) { try Snapshot(script: whole.replacing("=== wg\n", with: "")) }

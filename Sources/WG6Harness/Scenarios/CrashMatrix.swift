@@ -31,7 +31,8 @@ private struct CrashPlan: CustomStringConvertible {
   let command: String
   let next: String
 
-  static let all = [("up", "up"), ("up", "down"), ("down", "down"), ("down", "up")].map(CrashPlan.init)
+  static let all =
+    [("up", "up"), ("up", "down"), ("down", "down"), ("down", "up")].map(CrashPlan.init)
     + [("reload", "reload"), ("reload", "down"), ("reload", "up")].map(CrashPlan.init)
 
   var description: String { "\(command), then \(next)" }
@@ -41,25 +42,27 @@ private struct CrashPlan: CustomStringConvertible {
 
   /// The file that is brought up, and the one that is reloaded instead of it.
   private static let first = QuickCase(
-    "", """
-      Address = 10.66.0.2/24, fd66::2/64
-      ListenPort = 51820
-      DNS = 10.66.0.1, corp.example
-      KillSwitch = lan
-      ClampMSS = yes
-      PreUp = echo preup %i >>/etc/wireguard/hooks.log
-      PostUp = echo postup %i >>/etc/wireguard/hooks.log
-      PostDown = echo postdown %i >>/etc/wireguard/hooks.log
-      """,
+    "",
+    """
+    Address = 10.66.0.2/24, fd66::2/64
+    ListenPort = 51820
+    DNS = 10.66.0.1, corp.example
+    KillSwitch = lan
+    ClampMSS = yes
+    PreUp = echo preup %i >>/etc/wireguard/hooks.log
+    PostUp = echo postup %i >>/etc/wireguard/hooks.log
+    PostDown = echo postdown %i >>/etc/wireguard/hooks.log
+    """,
     "AllowedIPs = 0.0.0.0/0, ::/0\nExcludedIPs = 192.0.2.0/24\nEndpoint = [2001:db8:5::5]:51820",
     "AllowedIPs = 10.70.0.0/16, fd70::/64")
   private static let second = QuickCase(
-    "", """
-      Address = 10.66.0.3/24, fd66::3/64, fd67::3/64
-      ListenPort = 51820
-      DNS = fd66::1
-      PostDown = echo postdown %i >>/etc/wireguard/hooks.log
-      """,
+    "",
+    """
+    Address = 10.66.0.3/24, fd66::3/64, fd67::3/64
+    ListenPort = 51820
+    DNS = fd66::1
+    PostDown = echo postdown %i >>/etc/wireguard/hooks.log
+    """,
     "AllowedIPs = 0.0.0.0/0, fd71::/64\nEndpoint = 203.0.113.5:51820", "AllowedIPs = 10.71.0.0/16",
     "AllowedIPs = 10.72.0.0/16, fd72::/64\nPersistentKeepalive = 25")
 
@@ -123,18 +126,22 @@ private struct CrashPlan: CustomStringConvertible {
     let wanted = next == "down" ? before : try trial.snapshot("b.snapshot")
     let steps = (Int(trial.text("steps").trimmed) ?? 0) - 1
     guard (1..<Self.most).contains(steps) else {
-      throw Disproved(claim: "\(command) is killed after its first step, and ends in fewer than \(Self.most)", detail: "after \(steps)")
+      throw Disproved(
+        claim: "\(command) is killed after its first step, and ends in fewer than \(Self.most)",
+        detail: "after \(steps)")
     }
     let whole = Difference(
-      command == "down" ? before : try trial.snapshot("b.snapshot"), try trial.snapshot("whole"), names: ("wanted", "found"))
-    guard whole.isEmpty else { throw Disproved(claim: "\(command) that nobody kills does all of it", detail: "\(whole)") }
+      command == "down" ? before : try trial.snapshot("b.snapshot"), try trial.snapshot("whole"),
+      names: ("wanted", "found"))
+    guard whole.isEmpty else {
+      throw Disproved(claim: "\(command) that nobody kills does all of it", detail: "\(whole)")
+    }
     return try (1...steps).map { step in
       var row = CrashRow(plan: description, step: step, doing: trial.text("\(step).step").trimmed)
       if trial.status("\(step).command") != 128 + Int(SIGKILL) {
         row.failings.append(
           "\(command) was not killed: status \(trial.status("\(step).command")): \(trial.text("\(step).command.log"))")
       }
-      row.status = trial.status("\(step).next")
       let after = Difference(wanted, try trial.snapshot("\(step).after"), names: ("wanted", "found"))
       if !after.isEmpty { row.failings.append("after \(next):\n\(after)\n\(trial.text("\(step).next.log"))") }
       let end = Difference(before, try trial.snapshot("\(step).end"))
@@ -150,8 +157,6 @@ private struct CrashRow: CustomStringConvertible {
   let step: Int
   /// The journal's last line at the time.
   let doing: String
-  /// What the next command ended with.
-  var status = 0
   var failings: [String] = []
 
   init(plan: String, step: Int, doing: String) {
@@ -162,10 +167,17 @@ private struct CrashRow: CustomStringConvertible {
 
   var description: String { "\(plan), killed after step \(step) (\(doing)): \(failings.joined(separator: "\n"))" }
 
+  /// A line for each step of each command, with what every next command made of it.
   static func table(_ rows: [CrashRow]) -> [String] {
-    ["| command, next | step | the journal's last line | status of the next | the machine |", "|---|---|---|---|---|"]
-      + rows.map { row in
-        "| \(row.plan) | \(row.step) | `\(row.doing)` | \(row.status) | \(row.failings.isEmpty ? "as it should be" : "WRONG") |"
+    var lines = ["| command | killed after step | the journal's last line | then |", "|---|---|---|---|"]
+    for command in ["up", "down", "reload"] {
+      let own = rows.filter { $0.plan.hasPrefix("\(command),") }
+      for step in Set(own.map(\.step)).sorted() {
+        let tried = own.filter { $0.step == step }
+        let then = tried.map { "`\($0.plan.split(separator: " ").last!)`: \($0.failings.isEmpty ? "right" : "WRONG")" }
+        lines.append("| `\(command)` | \(step) | `\(tried[0].doing)` | \(then.joined(separator: ", ")) |")
       }
+    }
+    return lines
   }
 }

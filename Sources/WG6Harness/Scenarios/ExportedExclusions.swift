@@ -3,7 +3,8 @@ import Foundation
 extension Scenario {
   /// What `wg6 export` writes, brought up by others, leads every address where wg6 leads it.
   static let exportedExclusions = Scenario(
-    "exported-exclusions", "a file with exclusions by wg6, its export by wg-quick and wireguard-go: the same for every address",
+    "exported-exclusions",
+    "a file with exclusions by wg6, its export by wg-quick and wireguard-go: the same for every address",
     needs: [
       .commandLine, .program("wg-quick", package: "wireguard-tools"), .program("nft", package: "nftables"),
       .program("wireguard-go", package: "wireguard-go"),
@@ -33,7 +34,8 @@ extension Scenario {
       }
       try lab.require(
         wrong.isEmpty, "\(probes[number].count) addresses, \(inside) of them inside: \(file)",
-        "seed \(random.seed)\n" + wrong.joined(separator: "\n") + "\n" + file.text + "\nexport:\n" + trials[1].text("export.conf"))
+        "seed \(random.seed)\n" + wrong.joined(separator: "\n") + "\n" + file.text + "\nexport:\n"
+          + trials[1].text("export.conf"))
     }
   }
 }
@@ -76,9 +78,14 @@ private struct ExclusionFile: CustomStringConvertible {
   init(_ random: inout SeededGenerator) {
     peers = (0..<Int.random(in: 1...3, using: &random)).map { _ in
       Peer(
-        allowed: Self.prefixes(1...4, lengths: 6...16, &random), excluded: Self.prefixes(0...3, lengths: 8...24, &random))
+        allowed: Self.prefixes(1...4, lengths: 6...16, &random),
+        excluded: Self.prefixes(0...1, lengths: 8...24, &random))
     }
-    excluded = Self.prefixes(0...2, lengths: 10...30, &random)
+    excluded = Self.prefixes(0...1, lengths: 10...30, &random)
+    // Most exclusions are to hit something.
+    let allowed = peers.flatMap(\.allowed)
+    for index in peers.indices { peers[index].excluded += Self.pieces(of: allowed, 0...3, &random) }
+    excluded += Self.pieces(of: allowed, 0...2, &random)
     // Nobody can tell which of two peers has what both claim: the later one does, and the oracle need not know.
     var seen: Set<Prefix> = []
     peers = peers.map { peer in
@@ -94,6 +101,19 @@ private struct ExclusionFile: CustomStringConvertible {
     (0..<Int.random(in: count, using: &random)).map { _ in
       let isIPv6 = Bool.random(using: &random), length = Int.random(in: lengths, using: &random)
       return within(isIPv6, length: isIPv6 ? length + 8 : length, &random)
+    }
+  }
+
+  /// Prefixes within some of these, or around them.
+  private static func pieces(
+    of prefixes: [Prefix], _ count: ClosedRange<Int>, _ random: inout SeededGenerator
+  ) -> [Prefix] {
+    (0..<Int.random(in: count, using: &random)).map { _ in
+      let whole = prefixes.randomElement(using: &random)!
+      let noise = UInt128(random.next()) << 64 | UInt128(random.next())
+      let inside = whole.bits | noise & (UInt128(1) << UInt128(whole.width - whole.length) - 1)
+      let length = whole.length + Int.random(in: -1...min(16, whole.width - whole.length), using: &random)
+      return Prefix(isIPv6: whole.isIPv6, bits: inside, length: length)
     }
   }
 
@@ -152,7 +172,8 @@ private struct ExclusionFile: CustomStringConvertible {
     return try Trial(
       name, in: lab,
       files: [
-        "network": QuickCase.Network.both.lines.joined(separator: "\n") + "\n", "\(interface).conf": text, "probes": words,
+        "network": QuickCase.Network.both.lines.joined(separator: "\n") + "\n", "\(interface).conf": text,
+        "probes": words,
       ],
       script: """
         network || exit 1
@@ -178,7 +199,9 @@ private struct Ways {
   init(_ trial: Trial) throws {
     for line in trial.text("ways").split(separator: "\n") {
       let words = line.split(separator: " ")
-      guard let address = words.lazy.compactMap({ Prefix($0) }).first, let dev = words.firstIndex(of: "dev") else { continue }
+      guard let address = words.lazy.compactMap({ Prefix($0) }).first, let dev = words.firstIndex(of: "dev") else {
+        continue
+      }
       interfaces[address] = String(words[dev + 1])
     }
     for line in trial.text("allowed").split(separator: "\n") {
@@ -203,7 +226,10 @@ extension Prefix {
 
   /// Whether the kernel gives an address like this a route at all: not loopback, multicast or link-local.
   fileprivate var isGlobal: Bool {
-    let others = isIPv6 ? ["ff00::/8", "fe80::/10", "::/64", "2001:db8::/32"] : ["0.0.0.0/8", "127.0.0.0/8", "224.0.0.0/3", "198.51.100.0/24", "192.0.2.0/24"]
+    let others =
+      isIPv6
+      ? ["ff00::/8", "fe80::/10", "::/64", "2001:db8::/32"]
+      : ["0.0.0.0/8", "127.0.0.0/8", "224.0.0.0/3", "198.51.100.0/24", "192.0.2.0/24"]
     return !others.contains { Prefix($0)!.contains(self) }
   }
 }

@@ -52,7 +52,9 @@ extension Scenario {
     try tunnel.write(file.text)
 
     let lost = try pings.lost(within: Double(seconds) + 60)
-    let when = lost.map { time in times.first { $0.end > time }.map { "in reload \($0.what)" } ?? "after the last reload" }
+    let when = lost.map { time in
+      times.first { $0.end > time }.map { "in reload \($0.what)" } ?? "after the last reload"
+    }
     try lab.require(
       lost.isEmpty, "of \(pings.count) pings none is lost",
       "seed \(random.seed): \(lost.count): \(when.joined(separator: "; "))")

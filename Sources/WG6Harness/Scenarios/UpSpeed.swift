@@ -19,7 +19,8 @@ extension Scenario {
       let theirs = try times(of: .wireguardGo, text, rounds: peers == 1 ? rounds : 1, in: lab)
       for (verb, own, other) in [("up", ours.up, theirs.up), ("down", ours.down, theirs.down)] {
         lab.say(
-          "  \(peers) peers, \(2 * peers) routes, \(verb): \(milliseconds(own)) (middle of \(rounds)), wg-quick \(milliseconds(other))")
+          "  \(peers) peers, \(2 * peers) routes, \(verb): \(milliseconds(own)) (middle of \(rounds)), wg-quick \(milliseconds(other))"
+        )
       }
       if isLong {
         try lab.require(

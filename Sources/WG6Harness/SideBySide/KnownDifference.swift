@@ -111,7 +111,8 @@ struct KnownDifference: Sendable {
     difference.left.remove(
       Fact(
         .firewall,
-        "ip6 filter prerouting -300: meta iifname != \(interface), ip6 daddr fe80::auto, fib [saddr] type != local, drop"))
+        "ip6 filter prerouting -300: meta iifname != \(interface), ip6 daddr fe80::auto, fib [saddr] type != local, drop"
+      ))
   }
 
   static let emptyAllowedIPs = KnownDifference(
@@ -121,7 +122,8 @@ struct KnownDifference: Sendable {
     reason: "a peer that nothing is routed to is no mistake"
   ) { quick, difference in
     let (failed, succeeded) = (Fact(.outcome, "up fails"), Fact(.outcome, "up succeeds"))
-    guard quick.text.contains("AllowedIPs =\n"), difference.left == [failed], difference.right.contains(succeeded) else {
+    guard quick.text.contains("AllowedIPs =\n"), difference.left == [failed], difference.right.contains(succeeded)
+    else {
       return
     }
     difference.left = []
@@ -135,7 +137,8 @@ struct KnownDifference: Sendable {
     reason: "who says `down` wants the tunnel gone, and it must not stay half-way"
   ) { quick, difference in
     let (failed, succeeded) = (Fact(.outcome, "down fails"), Fact(.outcome, "down succeeds"))
-    guard quick.text.contains("PreDown = false"), difference.left == [failed], difference.right.contains(succeeded) else {
+    guard quick.text.contains("PreDown = false"), difference.left == [failed], difference.right.contains(succeeded)
+    else {
       return
     }
     difference.left = []
@@ -160,7 +163,8 @@ struct KnownDifference: Sendable {
   ) { quick, difference in
     difference.right = difference.right.filter { fact in
       guard fact.area == .saved, let domain = fact.text.split(separator: " ").last else { return true }
-      return !(fact.text.hasPrefix("[Interface] DNS = ") && Prefix(domain) == nil && quick.text.contains(", \(domain)\n"))
+      return
+        !(fact.text.hasPrefix("[Interface] DNS = ") && Prefix(domain) == nil && quick.text.contains(", \(domain)\n"))
     }
   }
 

@@ -88,10 +88,13 @@ extension QuickCase {
   ]
 
   private static let outer: [QuickCase] = [
-    QuickCase("an endpoint by name, IPv4", inner, "AllowedIPs = 10.70.0.0/16\nEndpoint = four.example:51820", mtu: 1440),
+    QuickCase(
+      "an endpoint by name, IPv4", inner, "AllowedIPs = 10.70.0.0/16\nEndpoint = four.example:51820", mtu: 1440),
     QuickCase("an endpoint by name, IPv6", inner, "AllowedIPs = 10.70.0.0/16\nEndpoint = six.example:51820"),
     QuickCase("an endpoint inside its allowed IPs", inner, "AllowedIPs = 203.0.113.0/24\n\(v4)", mtu: 1440),
-    QuickCase("an endpoint on the uplink's network", inner, "AllowedIPs = 10.70.0.0/16\nEndpoint = 198.51.100.1:51820", mtu: 1440),
+    QuickCase(
+      "an endpoint on the uplink's network", inner, "AllowedIPs = 10.70.0.0/16\nEndpoint = 198.51.100.1:51820",
+      mtu: 1440),
     QuickCase("an endpoint that is an allowed IP itself", inner, "AllowedIPs = 203.0.113.5/32\n\(v4)", mtu: 1440),
   ]
 
@@ -119,7 +122,8 @@ extension QuickCase {
   private static let resolvers: [QuickCase] = [
     QuickCase("DNS, one server", inner + "\nDNS = 10.66.0.1", "AllowedIPs = 10.70.0.0/16"),
     QuickCase("DNS of both families", inner + "\nDNS = 10.66.0.1, fd66::1", "AllowedIPs = 10.70.0.0/16"),
-    QuickCase("DNS and search domains", inner + "\nDNS = 10.66.0.1, corp.example, fd66::1, lan", "AllowedIPs = fd70::/16"),
+    QuickCase(
+      "DNS and search domains", inner + "\nDNS = 10.66.0.1, corp.example, fd66::1, lan", "AllowedIPs = fd70::/16"),
     QuickCase("DNS several times, apart by spaces", inner + "\nDNS = 10.66.0.1 lan\nDNS=fd66::1,corp.example"),
     QuickCase("search domains only", inner + "\nDNS = corp.example", "AllowedIPs = 10.70.0.0/16"),
     QuickCase("DNS and default routes", inner + "\nDNS = 10.66.0.1", "AllowedIPs = 0.0.0.0/0, ::/0\n\(v6)"),

@@ -5,7 +5,8 @@ extension QuickCase {
 
   static let hooks: [QuickCase] = [
     QuickCase(
-      "every hook", inner + """
+      "every hook",
+      inner + """
 
         PreUp = echo preup %i >>\(log)
         PostUp = echo postup %i >>\(log)
@@ -13,7 +14,8 @@ extension QuickCase {
         PostDown = echo postdown %i >>\(log)
         """, "AllowedIPs = 10.70.0.0/16"),
     QuickCase(
-      "several hooks of a kind", inner + """
+      "several hooks of a kind",
+      inner + """
 
         PostUp = echo first >>\(log)
         PostUp = echo second %i%i >>\(log); echo third >>\(log)
@@ -21,7 +23,8 @@ extension QuickCase {
         PreDown = echo fifth >>\(log)
         """, "AllowedIPs = 10.70.0.0/16"),
     QuickCase(
-      "what hooks see", inner + """
+      "what hooks see",
+      inner + """
 
         PreUp = ip link show dev %i >/dev/null 2>&1 && echo there >>\(log) || echo not there >>\(log)
         PostUp = ip -4 route show dev %i | wc -l >>\(log); cat /sys/class/net/%i/mtu >>\(log)
@@ -29,14 +32,16 @@ extension QuickCase {
         PostDown = ip link show dev %i >/dev/null 2>&1 && echo there >>\(log) || echo gone >>\(log)
         """, "AllowedIPs = 10.70.0.0/16, 10.71.0.0/16"),
     QuickCase(
-      "hooks of bash", inner + """
+      "hooks of bash",
+      inner + """
 
         PostUp = x=(one "two three"); [[ ${x[1]} == two* ]] && printf '%s\\n' "${x[@]}" >>\(log)
         PostUp = echo "a  b" 'c = d' $((6 * 7)) >>\(log)
         PostDown = shopt -q extglob && echo extglob >>\(log); echo $LC_ALL >>\(log)
         """, "AllowedIPs = 10.70.0.0/16"),
     QuickCase(
-      "hooks that change the tunnel", inner + """
+      "hooks that change the tunnel",
+      inner + """
 
         PostUp = wg set %i fwmark 0x99; ip route add 10.99.0.0/16 dev %i
         PreDown = echo $(wg show %i fwmark) >>\(log)
@@ -52,7 +57,8 @@ extension QuickCase {
 
   static let dialect: [QuickCase] = [
     QuickCase(
-      "comments", file: """
+      "comments",
+      file: """
         # A comment, [Peer]
         [Interface] # the section
           # PrivateKey = no
@@ -66,7 +72,8 @@ extension QuickCase {
 
         """),
     QuickCase(
-      "odd case", file: """
+      "odd case",
+      file: """
         [INTERFACE]
         privatekey={private}
         ADDRESS=10.66.0.2/24
@@ -79,7 +86,8 @@ extension QuickCase {
 
         """),
     QuickCase(
-      "odd spacing", file: """
+      "odd spacing",
+      file: """
 
         \t[Interface]\u{20}\u{20}
         \tPrivateKey\t=\t{private}
@@ -92,7 +100,8 @@ extension QuickCase {
 
         """),
     QuickCase(
-      "white space inside of keys and values", file: """
+      "white space inside of keys and values",
+      file: """
         [Interface]
         Private Key = {private}
         Address = 10.66.0.2/24
@@ -110,7 +119,8 @@ extension QuickCase {
       file: "[Interface]\nPrivateKey = {private}\nAddress = 10.66.0.2/24\n[Peer]\nPublicKey = {a}\n"
         + "AllowedIPs = 10.70.0.0/16"),
     QuickCase(
-      "peers first", file: """
+      "peers first",
+      file: """
         [Peer]
         PublicKey = {a}
         AllowedIPs = 10.70.0.0/16
@@ -120,7 +130,8 @@ extension QuickCase {
 
         """),
     QuickCase(
-      "Interface twice", file: """
+      "Interface twice",
+      file: """
         [Interface]
         PrivateKey = {private}
         Address = 10.66.0.2/24
@@ -148,7 +159,8 @@ extension QuickCase {
       "three peers", inner, "AllowedIPs = 10.70.0.0/16\nEndpoint = 203.0.113.5:51820", "AllowedIPs = 10.71.0.0/16",
       "AllowedIPs = 10.72.0.0/16, 2001:db8:72::/48\nEndpoint = [2001:db8:5::5]:51820"),
     QuickCase(
-      "a peer that comes twice", file: """
+      "a peer that comes twice",
+      file: """
         [Interface]
         PrivateKey = {private}
         Address = 10.66.0.2/24
@@ -166,7 +178,8 @@ extension QuickCase {
     QuickCase(
       "SaveConfig", inner + "\nSaveConfig = true\nListenPort = 51820", "AllowedIPs = 10.70.0.0/16, fd70::/16"),
     QuickCase(
-      "SaveConfig with everything", inner + """
+      "SaveConfig with everything",
+      inner + """
 
         SaveConfig = true
         ListenPort = 51820
@@ -205,6 +218,7 @@ extension QuickCase {
     QuickCase("an address twice", "Address = 10.66.0.2/24, 10.66.0.2/24"),
     QuickCase("SaveConfig neither true nor false", inner + "\nSaveConfig = yes"),
     QuickCase("an unknown section", file: "[Interface]\nPrivateKey = {private}\n[Friend]\nPublicKey = {a}\n"),
-    QuickCase("a peer without its key", file: "[Interface]\nPrivateKey = {private}\n[Peer]\nAllowedIPs = 10.70.0.0/16\n"),
+    QuickCase(
+      "a peer without its key", file: "[Interface]\nPrivateKey = {private}\n[Peer]\nAllowedIPs = 10.70.0.0/16\n"),
   ]
 }

@@ -24,7 +24,9 @@ extension Scenario {
       let sides = (quick: try QuickOutcome(trials[0]), wg6: try QuickOutcome(trials[1]))
       var lines: [String] = []
       var notes: [String] = []
-      var up = Difference(sides.quick.whatToCompare(with: sides.wg6), sides.wg6.whatToCompare(with: sides.quick), names: ("wg-quick", "wg6"))
+      var up = Difference(
+        sides.quick.whatToCompare(with: sides.wg6), sides.wg6.whatToCompare(with: sides.quick),
+        names: ("wg-quick", "wg6"))
       if ours { notes = KnownDifference.explain(&up, of: quick) }
       if !up.isEmpty { lines.append(up.description) }
       var left = sides.quick.left
@@ -36,17 +38,21 @@ extension Scenario {
       if !left.isEmpty { lines.append("wg6 leaves behind:\n\(left)") }
       for note in notes { seen[note, default: 0] += 1 }
       let mark = lines.isEmpty ? "✓" : "✗"
-      if sides.quick.up.texts(of: .outcome).contains(where: { $0.hasSuffix("fails") }) { notes.append("fails, in wg-quick") }
+      if sides.quick.up.texts(of: .outcome).contains(where: { $0.hasSuffix("fails") }) {
+        notes.append("fails, in wg-quick")
+      }
       lab.say("  \(mark) \(quick.name)\(notes.isEmpty ? "" : " (\(notes.joined(separator: "; ")))")")
       if !lines.isEmpty {
-        let logs = "wg-quick said:\n\(trials[0].text("up.log"))wg6 said:\n\(trials[1].text("up.log"))\(trials[1].text("down.log"))"
+        let logs =
+          "wg-quick said:\n\(trials[0].text("up.log"))wg6 said:\n\(trials[1].text("up.log"))\(trials[1].text("down.log"))"
         let text = lines.joined(separator: "\n").split(separator: "\n").map { "      " + $0 }.joined(separator: "\n")
         lab.say(text)
         unexplained.append("\(quick.name):\n\(text)\n\(logs)")
       }
     }
     try lab.require(
-      unexplained.isEmpty, "\(cases.count) files by wg-quick and by wg6 end in the same machine, and after down in the one before",
+      unexplained.isEmpty,
+      "\(cases.count) files by wg-quick and by wg6 end in the same machine, and after down in the one before",
       "\(unexplained.count) do not:\n" + unexplained.joined(separator: "\n"))
     guard ours, wanted == nil else { return }
     for difference in KnownDifference.all {

@@ -125,7 +125,8 @@ extension Snapshot {
   /// The MTU of an interface's IPv6 stands with the interface, and its secret is drawn.
   private static func sysctlFact(_ line: String) -> Fact? {
     let parts = line.split(separator: ":", maxSplits: 1).map(String.init)
-    guard parts.count == 2, !(parts[0].contains("/ipv6/") && ["/mtu", "/stable_secret"].contains { parts[0].hasSuffix($0) })
+    guard parts.count == 2,
+      !(parts[0].contains("/ipv6/") && ["/mtu", "/stable_secret"].contains { parts[0].hasSuffix($0) })
     else { return nil }
     return Fact(.sysctl, parts[0].dropFirst("/proc/sys/".count) + " = " + parts[1])
   }
