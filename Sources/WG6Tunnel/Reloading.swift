@@ -174,8 +174,7 @@ extension Tunnel {
       case .restoreSetting(let name, let before): try restore(name, before)
       case .addRule(let rule): try add(rule, netlink, &journal)
       case .removeRule(let rule): try netlink.removeRule(rule)
-      case .removeAddress(let address):
-        try netlink.removeAddress(address.address, prefixLength: address.prefixLength, from: link)
+      case .removeAddress(let address): try remove(address, from: link, netlink)
       case .resolver(nil): try revertResolver(journal)
       case .resolver(let request?): try apply(request, &journal)
       }
@@ -187,6 +186,18 @@ extension Tunnel {
       throw TunnelError("\(error)")
     }
     Fault.point()
+  }
+
+  /// Takes an address away and no other: with the first IPv4 address of a network the kernel removes the rest of them,
+  /// and routes with the last of all, unless it is told to keep them.
+  private func remove(
+    _ address: InterfaceAddress, from link: Link, _ netlink: borrowing NetlinkSocket
+  ) throws(NetlinkError) {
+    let name = "net/ipv4/conf/\(interface)/promote_secondaries"
+    let before = try? Sysctl.value(of: name)
+    try? Sysctl.set(name, to: "1")
+    defer { if let before { try? Sysctl.set(name, to: before) } }
+    try netlink.removeAddress(address.address, prefixLength: address.prefixLength, from: link)
   }
 
   private func run(_ script: String) throws(TunnelError) {
