@@ -30,12 +30,16 @@ extension Scenario {
 private struct CrashPlan: CustomStringConvertible {
   let command: String
   let next: String
+  /// Whether `reload` goes the other way, from the second file to the first.
+  var isBack = false
 
-  static let all =
-    [("up", "up"), ("up", "down"), ("down", "down"), ("down", "up")].map(CrashPlan.init)
-    + [("reload", "reload"), ("reload", "down"), ("reload", "up")].map(CrashPlan.init)
+  static let all: [CrashPlan] =
+    ["up", "down"].flatMap { command in ["up", "down"].map { CrashPlan(command: command, next: $0) } }
+    + [false, true].flatMap { isBack in
+      ["reload", "down", "up"].map { CrashPlan(command: "reload", next: $0, isBack: isBack) }
+    }
 
-  var description: String { "\(command), then \(next)" }
+  var description: String { "\(command)\(isBack ? " back" : ""), then \(next)" }
 
   /// No command has as many steps.
   private static let most = 150
@@ -68,13 +72,14 @@ private struct CrashPlan: CustomStringConvertible {
 
   func trial(in lab: Lab) throws -> Trial {
     let tool = try Binaries.debugPath(of: "wg6")
+    let files = isBack ? (Self.second, Self.first) : (Self.first, command == "reload" ? Self.second : Self.first)
     let interface = QuickCase.interface
     let place = "/etc/wireguard/\(interface).conf"
     return try Trial(
-      "\(command)-\(next)", in: lab,
+      "\(command)-\(next)\(isBack ? "-back" : "")", in: lab,
       files: [
-        "network": Self.first.network.joined(separator: "\n") + "\n", "hosts": QuickCase.hosts, "a": Self.first.text,
-        "b": command == "reload" ? Self.second.text : Self.first.text,
+        "network": Self.first.network.joined(separator: "\n") + "\n", "hosts": QuickCase.hosts,
+        "a": files.0.text, "b": files.1.text,
       ],
       script: """
         network || exit 1
@@ -170,7 +175,7 @@ private struct CrashRow: CustomStringConvertible {
   /// A line for each step of each command, with what every next command made of it.
   static func table(_ rows: [CrashRow]) -> [String] {
     var lines = ["| command | killed after step | the journal's last line | then |", "|---|---|---|---|"]
-    for command in ["up", "down", "reload"] {
+    for command in ["up", "down", "reload", "reload back"] {
       let own = rows.filter { $0.plan.hasPrefix("\(command),") }
       for step in Set(own.map(\.step)).sorted() {
         let tried = own.filter { $0.step == step }
