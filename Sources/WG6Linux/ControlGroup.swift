@@ -60,6 +60,13 @@ public struct ControlGroup: ~Copyable {
     if unsafe write(processes.rawValue, "0", 1) != 1 { throw Errno(rawValue: errno) }
   }
 
+  /// Whether programs of the group run.
+  public func isPopulated() throws(Errno) -> Bool {
+    let file = unsafe openat(group.rawValue, "cgroup.events", O_RDONLY | O_CLOEXEC)
+    guard file >= 0 else { throw Errno(rawValue: errno) }
+    return OwnedDescriptor(file).text().split(separator: "\n").contains("populated 1")
+  }
+
   /// Removes the group unless programs of it run, and the parent of all groups with the last one. Returns whether it is
   /// gone.
   public func remove() throws(Errno) -> Bool {

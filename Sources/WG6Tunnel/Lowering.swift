@@ -14,6 +14,7 @@ extension Tunnel {
     try alone { () throws(TunnelError) in
       let isServed = try isHere()
       guard var journal = try readJournal() else {
+        defer { releasePrograms() }
         guard isServed else { throw TunnelError(absence()) }
         tell("deleting the interface")
         return try removeDevice()
@@ -24,14 +25,8 @@ extension Tunnel {
         if journal.contains(.saves), isServed { trySaving(journal, reading) }
         try write(.leaving, &journal)
       }
-      var problems = undo(journal)
-      do throws(ExecutionError) {
-        if try TunnelExecution.remove(interface: interface) {
-          warn("programs of “wg6 exec” still run inside; they stay cut off until they end")
-        }
-      } catch {
-        problems.append("\(error)")
-      }
+      let problems = undo(journal)
+      releasePrograms()
       if hooks { tryHooks(journal.entries.compactMap(\.postDown)) }
       journal.remove()
       if let first = problems.first { throw TunnelError(first) }

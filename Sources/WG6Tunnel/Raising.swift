@@ -118,7 +118,7 @@ extension Tunnel {
     }
     try add(routes, via: link, netlink, &journal)
     for rule in setup.rules { try add(rule, netlink, &journal) }
-    refreshExecution(link)
+    reclaimPrograms(link)
     try checkSocket(wanted: configuration.listenPort ?? 0)
     try stopIfInterrupted()
     try runHooks(order.file.hooks.postUp)

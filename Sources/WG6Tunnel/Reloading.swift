@@ -50,12 +50,12 @@ extension Tunnel {
       if isTrial { return lines }
       if !changes.isEmpty { try write(.reloading, &journal) }
       for change in changes { try carryOut(change, link, netlink, &journal) }
-      refreshExecution(link)
       do {
         try journal.replace(with: journal.entriesAfterReload(file, setup, endpoints))
       } catch {
         throw TunnelError("\(journal.path): \(error)")
       }
+      reclaimPrograms(link)
       return lines
     }
   }

@@ -120,15 +120,6 @@ extension Tunnel {
     Fault.point()
   }
 
-  /// Gives programs that were sent into the tunnel, or around it, their way again.
-  func refreshExecution(_ link: Link) {
-    do throws(ExecutionError) {
-      try TunnelExecution.refresh(link)
-    } catch {
-      warn("programs of “wg6 exec”: \(error)")
-    }
-  }
-
   /// What kernel settings were before other tunnels of this namespace changed them.
   static func settingsOfOthers(than interface: String) -> [String: String] {
     var settings: [String: String] = [:]

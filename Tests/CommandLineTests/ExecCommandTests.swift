@@ -6,7 +6,7 @@ struct `Programs that keep to a tunnel` {
   @Test func `need a tunnel, a program and addresses that are some`() throws {
     let space = try Namespace(device: false)
     let absent = try space.wg6(["exec", space.interface, "--", "true"])
-    #expect(absent.status == 1 && absent.errors == "\(space.interface) is not up\n")
+    #expect(absent.status == 1 && absent.errors == "\(space.interface): it is not up\n")
     let aimless = try space.wg6(["exec", space.interface])
     #expect(aimless.status == 64 && aimless.errors.contains("Which program?"))
     let mistaken = try space.wg6(["exec", "--dns", "10.0.0", space.interface, "--", "true"])
@@ -30,11 +30,11 @@ struct `Programs that keep to a tunnel` {
     #expect(try space.inside("/bin/cat", ["/etc/resolv.conf"]).output.contains("10.9.0.53") == false)
     #expect(try space.ip("rule").output.contains("fwmark"))
     try space.require(space.ip("link", "delete", space.interface))
-    #expect(try space.wg6(["down", space.interface]).errors == "\(space.interface) is not up\n")
+    #expect(try space.wg6(["down", space.interface]).errors == "\(space.interface): it is not up\n")
     #expect(try !space.ip("rule").output.contains("fwmark"))
     #expect(try !space.ip("-6", "rule").output.contains("fwmark"))
     #expect(try !space.ip("route", "show", "table", "all").output.contains("unreachable"))
     // Once more, where nothing is there.
-    #expect(try space.wg6(["down", space.interface]).errors == "\(space.interface) is not up\n")
+    #expect(try space.wg6(["down", space.interface]).errors == "\(space.interface): it is not up\n")
   }
 }

@@ -109,7 +109,8 @@ struct `Tunnels up and down` {
       #expect(up.status == 1 && up.errors.contains(name), "\(up.errors)")
     }
     for name in ["lo", "/nonexistent/lo.conf"] {
-      #expect(try space.wg6(["down", name]).errors == "lo: it is not a WireGuard interface: no daemon answers for it\n")
+      #expect(
+        try space.wg6(["down", name]).errors == "lo: it is not a WireGuard interface: no daemon answers for it\n")
     }
     #expect(!space.hasLink && !space.hasSocket)
   }

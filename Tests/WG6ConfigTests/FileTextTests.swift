@@ -80,6 +80,21 @@ import WG6Protocol
         """)
   }
 
+  @Test func `beside the pieces of a default route, endpoints are left out as well`() throws {
+    func exported(_ settings: String, _ allowedIPs: String) throws -> PrefixSet {
+      let file = try configuration(
+        "[Interface]\n\(settings)\n[Peer]\nPublicKey = @laptop\nAllowedIPs = \(allowedIPs)\n")
+      let endpoint = try #require(IPAddress("192.0.2.1"))
+      return PrefixSet(Coverage(exporting: file, connected: [], endpoints: [endpoint]).allowedIPs[0])
+    }
+    let endpoint = try #require(IPAddress("192.0.2.1"))
+    #expect(try !exported("ExcludedIPs = 10.0.0.0/8", "0.0.0.0/0").contains(endpoint))
+    // wg-quick's mark does it; or the routes are no danger; or the file is as loopy as it was.
+    #expect(try exported("ExcludedIPs = fd00::/8", "0.0.0.0/0, ::/0").contains(endpoint))
+    #expect(try exported("Table = 7\nExcludedIPs = 10.0.0.0/8", "0.0.0.0/0").contains(endpoint))
+    #expect(try exported("ExcludedIPs = 10.0.0.0/8", "128.0.0.0/1").contains(endpoint))
+  }
+
   @Test(arguments: [
     "", "\n", "[Interface]", "[Interface]\n\n\n", " [Interface]\t\r\n\tMTU = 1400 \n[Peer]\nPublicKey = \(other)\n#x",
   ])

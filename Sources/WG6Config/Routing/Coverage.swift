@@ -27,19 +27,34 @@ public struct Coverage: Sendable {
 
   /// `connected`: the machine's directly connected networks, which `lan` stands for.
   public init(_ configuration: ConfigurationFile, connected: [IPPrefix]) {
+    self.init(configuration, connected: connected, leavingOut: [])
+  }
+
+  /// The same with `addresses` excluded as if [Interface] said so.
+  private init(_ configuration: ConfigurationFile, connected: [IPPrefix], leavingOut addresses: [IPAddress]) {
     let entries = AllowedIPEntry.standing(in: configuration)
     func tree(isIPv6: Bool) -> PrefixTree {
       PrefixTree(entries.indices.filter { entries[$0].prefix.isIPv6 == isIPv6 }.map { (entries[$0].prefix, $0) })
     }
     self.entries = entries
     (v4, v6) = (tree(isIPv6: false), tree(isIPv6: true))
-    exclusions = ExclusionTable(configuration, connected: connected)
+    exclusions = ExclusionTable(configuration, connected: connected, leavingOut: addresses)
     allowedIPs = []
     (covered, excluded) = (PrefixSet(), PrefixSet())
     for isIPv6 in [false, true] { cutHoles(isIPv6: isIPv6) }
     var allowedIPs = [[IPPrefix]](repeating: [], count: configuration.peers.count)
     for (index, entry) in entries.enumerated() { allowedIPs[entry.peer] += pieces[index] ?? [entry.prefix] }
     self.allowedIPs = allowedIPs
+  }
+
+  /// What to export. wg-quick keeps a tunnel's own datagrams outside where it sees a prefix of length 0; where only pieces
+  /// of that are left, the peers' `endpoints` have to be left out too.
+  public init(exporting configuration: ConfigurationFile, connected: [IPPrefix], endpoints: [IPAddress]) {
+    self.init(configuration, connected: connected)
+    let exposed = endpoints.filter { hasDefaultRoute(isIPv6: $0.isIPv6) && !excluded[$0.isIPv6].isEmpty }
+    if configuration.table == .automatic, !exposed.isEmpty {
+      self = Coverage(configuration, connected: connected, leavingOut: exposed)
+    }
   }
 
   func tree(isIPv6: Bool) -> PrefixTree { isIPv6 ? v6 : v4 }

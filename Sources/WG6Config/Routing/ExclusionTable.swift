@@ -30,14 +30,21 @@ struct ExclusionTable: Sendable {
       }
       addresses = PrefixSet(elements.lazy.map(\.prefix))
     }
+
+    fileprivate mutating func add(_ more: [IPAddress]) {
+      elements += more.map { Element(prefix: IPPrefix($0), isLAN: false, line: 0) }
+      addresses = PrefixSet(elements.lazy.map(\.prefix))
+    }
   }
 
   private(set) var interface = Part()
   /// By the place of a peer's last section in the file; only those that exclude anything.
   private(set) var peers: [Int: Part] = [:]
 
-  init(_ configuration: ConfigurationFile, connected: [IPPrefix]) {
+  /// With `addresses` left out as if [Interface] excluded them, on no line.
+  init(_ configuration: ConfigurationFile, connected: [IPPrefix], leavingOut addresses: [IPAddress]) {
     interface.add(configuration.excludedIPs, configuration.exclusionLines, connected: connected)
+    if !addresses.isEmpty { interface.add(addresses) }
     guard configuration.peers.contains(where: { !$0.excludedIPs.isEmpty }) else { return }
     let places = configuration.placesOfPeers
     for (index, peer) in configuration.peers.enumerated() where !peer.excludedIPs.isEmpty {

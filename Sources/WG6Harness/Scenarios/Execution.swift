@@ -49,6 +49,10 @@ private final class Execution {
     try client.route(via: Tunnel.serverOuter.v4)
     try client.route(via: Tunnel.serverOuter.v6)
     try tunnel.clientNode.set("fwmark", "51820", "peer", tunnel.serverKey, "allowed-ips", "0.0.0.0/0,::/0")
+    // What “wg6 exec” reads of it is whom to ask for names.
+    try Files.write(
+      "[Interface]\nPrivateKey = \(tunnel.clientNode.keys.privateKey)\nDNS = \(Self.resolvers.joined(separator: ", "))\n",
+      to: client.privateDirectory("/etc/wireguard") + "/wg0.conf", mode: 0o600)
     try client.ip("route", "add", "192.0.2.0/24", "dev", "wg0")
     try client.ip("-6", "route", "add", "2001:db8:99::/64", "dev", "wg0")
   }
@@ -67,7 +71,7 @@ private final class Execution {
 
   func insideAlone() throws {
     let (uplink, inner) = try captures()
-    try ask(["exec"] + dnsOptions)
+    try ask(["exec"])
     // Bound to the uplink, handed a mark that leads there, or asking this machine's own resolver: nothing comes of it.
     for address in Self.beyond {
       _ = try client.attempt([wg6, "exec", "wg0", "--", "ping", "-q", "-c1", "-W0.3", "-I", "wan", address])
@@ -203,6 +207,19 @@ private final class Execution {
     try lab.require(
       uplink.digest().trimmed.isEmpty, "the tunnel is taken down under them: nothing is seen on the uplink",
       uplink.digest())
+
+    let again = try Node(on: client, lab.implementation, interface: "wg0")
+    try tunnel.serverNode.set(
+      "peer", again.keys.publicKey, "allowed-ips", "\(Tunnel.clientInner.v4)/32,\(Tunnel.clientInner.v6)/128")
+    try again.configure(
+      mark: 51820,
+      peers: [
+        PeerSettings(tunnel.serverKey, endpoint: "\(Tunnel.serverOuter.v4):51820", allowedIPs: ["0.0.0.0/0", "::/0"])
+      ])
+    try again.up(["\(Tunnel.clientInner.v4)/24", "\(Tunnel.clientInner.v6)/64"])
+    try client.run([wg6, "exec", "wg0", "--", "true"])
+    try wait(for: "answered", times: 3)
+    try lab.require(true, "a new tunnel of the same name gives them their way back")
     for program in programs { program.stop(SIGTERM) }
     let group = "\(wg6) down wg0; nft list tables"
     try waitUntil("their last pings have ended") { try !client.shell(group).output.contains("wg6exec") }

@@ -43,6 +43,8 @@ public enum TunnelExecution {
     try attempt("enter the control group") { () throws(Errno) in
       if way == .inside { try groups.inside.join() } else { try groups.outside.join() }
     }
+    // Until here the filter's paths had to lead somewhere.
+    _ = consume groups
   }
 
   /// Puts rules and routes in order again, after a change to the machine's routes or rules or for a new interface of the
@@ -64,8 +66,9 @@ public enum TunnelExecution {
   /// ended, by a later call. Returns whether there are such programs.
   @discardableResult
   public static func remove(interface: String) throws(ExecutionError) -> Bool {
-    let runsInside = try !Groups.remove(.inside, of: interface)
-    _ = try Groups.remove(.outside, of: interface)
+    // The groups go last: without one, nothing else is there.
+    guard Way.allCases.contains(where: { Groups.exists($0, of: interface) }) else { return false }
+    let runsInside = Groups.runs(.inside, of: interface)
     do throws(NetlinkError) {
       let netlink = try NetlinkSocket()
       try ExecutionRoutes.remove(.outside, of: interface, netlink)
@@ -76,9 +79,12 @@ public enum TunnelExecution {
     if runsInside {
       let group = try Groups.find(.inside, of: interface)
       try run(ExecutionFilter(interface: interface, inside: group.firewallPath).script)
+      // The path led over its descriptor.
+      _ = consume group
     } else {
       try run(ExecutionFilter(interface: interface).removal)
     }
+    for way in Way.allCases { try Groups.remove(way, of: interface) }
     return runsInside
   }
 
@@ -166,18 +172,27 @@ private struct Groups: ~Copyable {
     (try? find(way, of: interface)) != nil
   }
 
+  /// Whether programs of the group run.
+  static func runs(_ way: TunnelExecution.Way, of interface: String) -> Bool {
+    do {
+      return try find(way, of: interface).isPopulated()
+    } catch {
+      return false
+    }
+  }
+
   static func find(_ way: TunnelExecution.Way, of interface: String) throws(ExecutionError) -> ControlGroup {
     try TunnelExecution.attempt("find a control group") { () throws(Errno) in
       try ControlGroup(named: name(way, of: interface))
     }
   }
 
-  /// Returns whether the group is gone, which it is not while programs of it run.
-  static func remove(_ way: TunnelExecution.Way, of interface: String) throws(ExecutionError) -> Bool {
+  /// Leaves a group whose programs run.
+  static func remove(_ way: TunnelExecution.Way, of interface: String) throws(ExecutionError) {
     do throws(Errno) {
-      return try ControlGroup(named: name(way, of: interface)).remove()
-    } catch .noSuchFileOrDirectory, .operationNotSupportedByDevice, .noFunction {
-      return true
+      _ = try ControlGroup(named: name(way, of: interface)).remove()
+    } catch .noSuchFileOrDirectory {
+      return
     } catch {
       throw ExecutionError("remove a control group: \(error)")
     }

@@ -1,13 +1,15 @@
 import ArgumentParser
 import WG6Config
 import WG6Crypto
+import WG6Protocol
 
 struct Export: ParsableCommand {
   static let configuration = CommandConfiguration(
     abstract: "Prints a file as plain WireGuard and wg-quick understand it.",
     discussion: """
       ExcludedIPs are computed out of AllowedIPs, @names replaced by their keys, and KillSwitch, ClampMSS and routing \
-      domains left out, with a warning; the rest, comments too, stays as it is. With “lan”, the result is for the networks \
+      domains left out, with a warning; the rest, comments too, stays as it is. Where a default route has holes, the addresses of \
+      the endpoints are left out too, as wg-quick sees no default route any more. With “lan”, the result is for the networks \
       around this machine now. The file has private keys in it.
         umask 077; wg6 export wgnet > plain.conf
       """)
@@ -19,7 +21,13 @@ struct Export: ParsableCommand {
     try source.read(.quick) { configuration, text in
       for loss in configuration.losses { complain("Warning: \(source.path): \(loss)") }
       var output = WipedBytes(minimumCapacity: text.byteCount)
-      try configuration.writeExported(text, coverage: source.coverage(of: configuration), to: &output)
+      let (endpoints, failures) = source.knownEndpoints(of: configuration)
+      // Only a cut default route asks for them.
+      if !configuration.hasNoExclusions { for failure in failures { complain("Warning: \(failure)") } }
+      let coverage = Coverage(
+        exporting: configuration, connected: try source.connectedNetworks(for: configuration),
+        endpoints: endpoints.values.map(\.address))
+      configuration.writeExported(text, coverage: coverage, to: &output)
       try output.print()
     }
   }
@@ -49,6 +57,10 @@ struct Strip: ParsableCommand {
 }
 
 extension ConfigurationFile {
+  fileprivate var hasNoExclusions: Bool {
+    excludedIPs.isEmpty && peers.allSatisfy(\.excludedIPs.isEmpty)
+  }
+
   /// What plain WireGuard has no word for.
   fileprivate var losses: [String] {
     var losses: [String] = []

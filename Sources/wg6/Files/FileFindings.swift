@@ -4,9 +4,12 @@ import WG6Protocol
 extension ConfigurationSource {
   /// Who gets what by this file, on this machine as it is now.
   func coverage(of configuration: ConfigurationFile) throws -> Coverage {
-    Coverage(
-      configuration,
-      connected: configuration.namesLAN ? try LocalNetworks.connected(except: try? interface()) : [])
+    Coverage(configuration, connected: try connectedNetworks(for: configuration))
+  }
+
+  /// The networks around, where the file speaks of them.
+  func connectedNetworks(for configuration: ConfigurationFile) throws -> [IPPrefix] {
+    configuration.namesLAN ? try LocalNetworks.connected(except: try? interface()) : []
   }
 
   /// What `check` tells, and `up` and `reload` as warnings; see `ConfigurationFile.findings`.
@@ -29,7 +32,7 @@ extension ConfigurationSource {
 
 extension ConfigurationFile {
   /// Whether anything of it depends on the networks around.
-  var namesLAN: Bool {
+  fileprivate var namesLAN: Bool {
     excludedIPs.includesLAN || peers.contains { $0.excludedIPs.includesLAN }
   }
 }

@@ -51,7 +51,7 @@ struct Exec: ParsableCommand {
     guard geteuid() == 0 else { throw failure("\(programName): exec needs root") }
     let account = try user.map(Account.init(named:))
     do {
-      guard let link = try NetlinkSocket().link(named: interface) else { throw failure("\(interface) is not up") }
+      guard let link = try NetlinkSocket().link(named: interface) else { throw failure("\(interface): it is not up") }
       let settings = try resolverSettings(interface)
       let resolver =
         outside && dns.isEmpty
@@ -70,12 +70,15 @@ struct Exec: ParsableCommand {
     throw becomeProgram()
   }
 
-  /// The tunnel's DNS servers and search domains.
+  /// The tunnel's DNS servers and domains: those of the command line, or those that `up` found in the file.
   private func resolverSettings(_ interface: String) throws -> PrivateResolver {
     guard dns.isEmpty else { return PrivateResolver(servers: dns, searchDomains: []) }
     let tunnel = Tunnel(interface, tell: { _ in }, warn: { _ in }, announce: { _ in })
-    let request = try tunnel.attempt { () throws(TunnelError) in try tunnel.resolverRequest() }
-    return PrivateResolver(servers: request?.servers ?? [], searchDomains: request?.searchDomains ?? [])
+    guard let request = try tunnel.attempt({ () throws(TunnelError) in try tunnel.resolverRequest() }) else {
+      return PrivateResolver(servers: [], searchDomains: [])
+    }
+    return PrivateResolver(
+      servers: request.servers, searchDomains: request.searchDomains + request.routingDomains)
   }
 
   private func tellOfMissingServers(_ interface: String) {
