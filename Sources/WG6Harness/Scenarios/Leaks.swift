@@ -92,6 +92,11 @@ private final class LeakHunt {
     try works("after a reload with an endpoint of the other family, on the other uplink")
     try chat()
 
+    begin("another endpoint while it runs")
+    try home.run("wg", "set", "home", "peer", server.keys.publicKey, "endpoint", "203.0.113.1:51820")
+    try works("after the peer moved")
+    try chat()
+
     begin("link down")
     for (port, _, _) in Self.uplinks { try home.ip("link", "set", port, "down") }
     try chat()
@@ -115,6 +120,7 @@ private final class LeakHunt {
           answers == (killSwitch != "yes"),
           "without a daemon \(target) on the LAN is reached: \(answers ? "yes" : "no")")
       }
+      if signal == SIGTERM { try upIsKilled() }
       begin("up again")
       try frontend.up("home", on: home).orThrow()
       try works("up again after \(name)")
@@ -125,6 +131,21 @@ private final class LeakHunt {
     for ping in pings { ping.program.stop() }
     for watch in watches { watch.capture.stop() }
     try lab.require(watches.allSatisfy { $0.capture.missedCount == 0 }, "the captures have missed nothing")
+  }
+
+  /// An `up` that is killed as soon as there is an interface.
+  private func upIsKilled() throws {
+    begin("up killed half-way")
+    let up = try home.start([frontend.tool(), "up", "home"])
+    try waitUntil("there is an interface", every: 0.001) { isInterfaceThere(up.pid) }
+    let wasInTime = up.stop(SIGKILL) == 128 + SIGKILL
+    lab.say("  up was killed " + (wasInTime ? "half-way" : "too late: it had finished"))
+    try chat()
+  }
+
+  /// Whether a program sees the interface; asked without a program, to be in time.
+  private func isInterfaceThere(_ pid: pid_t) -> Bool {
+    Files.text("/proc/\(pid)/net/dev").contains("home:")
   }
 
   /// What left in each phase, all links together.
