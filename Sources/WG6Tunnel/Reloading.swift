@@ -99,9 +99,11 @@ extension Tunnel {
     var changes: [Change] = []
     var device = device
     if let mark = device.takeMark() { changes.append(.device(mark)) }
+    // A reload that was killed had written down what it would do next, and may not have done it.
+    let wasCutShort = journal.contains(.reloading)
     var digest: UInt64?
     for case .firewall(let number, _) in journal.entries { digest = number }
-    if setup.firewall.isEmpty ? digest != nil : setup.firewall.digest != digest {
+    if wasCutShort || (setup.firewall.isEmpty ? digest != nil : setup.firewall.digest != digest) {
       changes.append(.firewall(setup.firewall))
     }
 
@@ -130,7 +132,8 @@ extension Tunnel {
     where !setup.settings.contains(where: { $0.name == name }) && !TunnelExecution.isUsed(interface) {
       changes.append(.restoreSetting(name: name, before: before))
     }
-    var rules = journal.entries.compactMap { entry in if case .rule(let rule) = entry { rule } else { nil } }
+    var rules = try netlink.present(
+      journal.entries.compactMap { entry in if case .rule(let rule) = entry { rule } else { nil } })
     for rule in setup.rules {
       if let index = rules.firstIndex(of: rule) {
         rules.remove(at: index)
@@ -144,7 +147,7 @@ extension Tunnel {
 
     var request: String?
     for case .resolverRequest(let text) in journal.entries { request = text }
-    if setup.resolver?.journalText != request { changes.append(.resolver(setup.resolver)) }
+    if wasCutShort || setup.resolver?.journalText != request { changes.append(.resolver(setup.resolver)) }
     return changes
   }
 
@@ -174,8 +177,7 @@ extension Tunnel {
       case .restoreSetting(let name, let before): try restore(name, before)
       case .addRule(let rule): try add(rule, netlink, &journal)
       case .removeRule(let rule): try netlink.removeRule(rule)
-      case .removeAddress(let address):
-        try netlink.removeAddress(address.address, prefixLength: address.prefixLength, from: link)
+      case .removeAddress(let address): try remove(address, from: link, netlink)
       case .resolver(nil): try revertResolver(journal)
       case .resolver(let request?): try apply(request, &journal)
       }
@@ -187,6 +189,18 @@ extension Tunnel {
       throw TunnelError("\(error)")
     }
     Fault.point()
+  }
+
+  /// Takes an address away and no other: with the first IPv4 address of a network the kernel removes the rest of them,
+  /// and routes with the last of all, unless it is told to keep them.
+  private func remove(
+    _ address: InterfaceAddress, from link: Link, _ netlink: borrowing NetlinkSocket
+  ) throws(NetlinkError) {
+    let name = "net/ipv4/conf/\(interface)/promote_secondaries"
+    let before = try? Sysctl.value(of: name)
+    try? Sysctl.set(name, to: "1")
+    defer { if let before { try? Sysctl.set(name, to: before) } }
+    try netlink.removeAddress(address.address, prefixLength: address.prefixLength, from: link)
   }
 
   private func run(_ script: String) throws(TunnelError) {
@@ -204,6 +218,20 @@ extension Tunnel {
       } catch {
         throw TunnelError("DNS: \(error)")
       }
+    }
+  }
+}
+
+extension NetlinkSocket {
+  /// Those of `rules` that there are; of rules that are alike, as many as there are.
+  fileprivate borrowing func present(_ rules: [PolicyRule]) throws(NetlinkError) -> [PolicyRule] {
+    if rules.isEmpty { return [] }
+    var all = try self.rules(isIPv6: false) + self.rules(isIPv6: true)
+    for index in all.indices { all[index].priority = nil }
+    return rules.filter { rule in
+      guard let index = all.firstIndex(of: rule) else { return false }
+      all.remove(at: index)
+      return true
     }
   }
 }

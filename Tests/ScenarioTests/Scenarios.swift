@@ -139,6 +139,27 @@ struct Scenarios {
     .timeLimit(.minutes(10)))
   func execution() throws { try play("exec") }
 
+  @Test(
+    "Every wg-quick file ends in the same machine with wg6, and after down in the one before", .needs("side-by-side"),
+    .timeLimit(.minutes(10)))
+  func sideBySide() throws { try play("side-by-side") }
+
+  @Test(
+    "A hundred reloads around a peer cost it no ping and no handshake", .needs("reload-under-load"),
+    .timeLimit(.minutes(5)))
+  func reloadUnderLoad() throws { try play("reload-under-load") }
+
+  @Test(
+    "Killed after any of its steps, a command leaves what the next one puts in order", .needs("crash-matrix"),
+    .timeLimit(.minutes(15)))
+  func crashMatrix() throws { try play("crash-matrix") }
+
+  @Test("An exported file leads every address where its exclusions do", .needs("exported-exclusions"))
+  func exportedExclusions() throws { try play("exported-exclusions") }
+
+  @Test("Up and down of one peer and of a thousand are timed beside wg-quick's", .needs("up-speed"))
+  func upSpeed() throws { try play("up-speed") }
+
   /// Plays a scenario and narrates into the log.
   private func play(_ name: String) throws {
     try #require(Scenario.named(name)).run { text in

@@ -35,6 +35,14 @@ public enum Binaries {
     return path
   }
 
+  /// The path of a program of ours as a debug build, which has fault points: from WG6_DEBUG_BIN, or .build/debug.
+  public static func debugPath(of name: String) throws -> String {
+    let chosen = ProcessInfo.processInfo.environment["WG6_DEBUG_BIN"]
+    let path = (chosen ?? FileManager.default.currentDirectoryPath + "/.build/debug") + "/" + name
+    guard access(path, X_OK) == 0 else { throw NotFound(name: name + " of a debug build (WG6_DEBUG_BIN)") }
+    return path
+  }
+
   public struct NotFound: Error, CustomStringConvertible {
     public let name: String
     public var description: String { "no program \(name) in WG6_BIN, .build/release, .build/debug or PATH" }

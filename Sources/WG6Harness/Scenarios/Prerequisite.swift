@@ -10,6 +10,8 @@ public enum Prerequisite: Sendable, CustomStringConvertible {
   case daemon
   /// Our command line, where ours is the implementation under test.
   case commandLine
+  /// A debug build of the command line and the daemon, which can be told where to die.
+  case faultPoints
   /// An emulator, and a kernel with WireGuard to boot in it.
   case kernelPeer
   /// The library that counts calls of malloc; `swift build` makes it.
@@ -34,6 +36,7 @@ public enum Prerequisite: Sendable, CustomStringConvertible {
     case .program(let name, _): (try? Binaries.path(of: name)) != nil
     case .daemon: (try? implementation.daemon()) != nil
     case .commandLine: implementation != .wg6 || (try? Binaries.path(of: "wg6")) != nil
+    case .faultPoints: ["wg6", "wg6d"].allSatisfy { (try? Binaries.debugPath(of: $0)) != nil }
     case .kernelPeer: (try? Binaries.path(of: "qemu-system-x86_64")) != nil && GuestImage.isPossible
     case .allocationCounter: (try? Binaries.path(of: "libmalloc-counter.so")) != nil
     }
@@ -45,6 +48,7 @@ public enum Prerequisite: Sendable, CustomStringConvertible {
     case .program(let name, let package): "the program \(name) (package \(package))"
     case .daemon: "the daemon under test (swift build, or WG6_BIN)"
     case .commandLine: "the program wg6 (swift build, or WG6_BIN)"
+    case .faultPoints: "wg6 and wg6d of a debug build (swift build, or WG6_DEBUG_BIN)"
     case .kernelPeer: "qemu-system-x86_64 (package qemu-system-x86) and linux-image-amd64"
     case .allocationCounter: "libmalloc-counter.so (swift build)"
     }

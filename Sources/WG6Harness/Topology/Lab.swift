@@ -76,6 +76,13 @@ public final class Lab {
     return host
   }
 
+  /// Ends a host's programs and takes it away, where a scenario makes too many to keep them all.
+  public func remove(_ host: Host) {
+    Sweep.clear(namespaces: [host.namespace])
+    Files.remove("\(directory)/hosts/\(host.name)")
+    hosts.removeAll { $0 === host }
+  }
+
   /// Joins two hosts by a cable. The ports come up with their addresses, usable at once.
   public func cable(_ first: Port, _ second: Port, mtu: Int = 1500) throws {
     try command(

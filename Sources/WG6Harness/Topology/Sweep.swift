@@ -27,7 +27,12 @@ public enum Sweep {
 
   /// Ends the programs of a lab, each by its pid, and removes its namespaces and its directory.
   static func clear(_ lab: String) {
-    let namespaces = Files.names(in: "/run/netns").filter { LabName.lab(ofNamespace: $0) == lab }
+    clear(namespaces: Files.names(in: "/run/netns").filter { LabName.lab(ofNamespace: $0) == lab })
+    Files.remove(LabName.directory(lab))
+  }
+
+  /// Ends the programs that live in them, each by its pid, and removes them.
+  static func clear(namespaces: [String]) {
     for signal in [SIGTERM, SIGKILL] {
       let living = namespaces.flatMap(processes(inNamespace:))
       if living.isEmpty { break }
@@ -38,7 +43,6 @@ public enum Sweep {
       }
     }
     for namespace in namespaces { quietly("ip", "netns", "del", namespace) }
-    Files.remove(LabName.directory(lab))
   }
 
   /// The processes in a network namespace. Read from /proc, which also works while this process is being shut down.

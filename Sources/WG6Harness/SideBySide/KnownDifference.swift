@@ -1,0 +1,208 @@
+import Foundation
+
+/// A way in which wg6 does not do what wg-quick does, on purpose. All of them stand in docs/wg-quick.md; what is not one of
+/// them fails the scenario.
+struct KnownDifference: Sendable {
+  /// What it is about.
+  let name: String
+  let wgQuick: String
+  let wg6: String
+  let reason: String
+  /// Takes the facts that it is the reason of out of the difference, and only those.
+  let explain: @Sendable (QuickCase, inout Difference) -> Void
+  /// Whether it is about what stays after `down`: then `left` is before, and `right` after wg-quick's.
+  var isOfDown = false
+
+  /// In the order of the documentation.
+  static let all: [KnownDifference] = [
+    mtu, endpointRoutes, marks, guardOfLinkLocal, emptyAllowedIPs, failingPreDown, savedLinkLocal, savedSearchDomains,
+    validMark,
+  ]
+
+  /// Takes out all that is known about a tunnel that is up. Returns the names of what was.
+  static func explain(_ difference: inout Difference, of quick: QuickCase) -> [String] {
+    all.filter { !$0.isOfDown }.filter { known in
+      let before = difference.left.count + difference.right.count
+      known.explain(quick, &difference)
+      return difference.left.count + difference.right.count < before
+    }.map(\.name)
+  }
+
+  /// The same for what wg-quick leaves behind.
+  static func explainRemains(_ difference: inout Difference) -> [String] {
+    all.filter(\.isOfDown).filter { known in
+      let before = difference.left.count + difference.right.count
+      known.explain(QuickCase(""), &difference)
+      return difference.left.count + difference.right.count < before
+    }.map(\.name)
+  }
+
+  /// As it stands in the documentation.
+  static var table: String {
+    let head = "| what | wg-quick | wg6 | why |\n|---|---|---|---|\n"
+    return head + all.map { "| \($0.name) | \($0.wgQuick) | \($0.wg6) | \($0.reason) |\n" }.joined()
+  }
+
+  static let mtu = KnownDifference(
+    name: "MTU without `MTU =`",
+    wgQuick: "80 bytes less than the largest of the endpoints' routes takes",
+    wg6: "60 bytes less for an IPv4 endpoint, 80 for an IPv6 one; the smallest of the endpoints wins",
+    reason: "an IPv4 header is 20 bytes shorter; and the largest would be too large for the other endpoints"
+  ) { quick, difference in
+    guard let wanted = quick.mtu else { return }
+    let ours = Fact(.link, "\(QuickCase.interface) mtu \(wanted)")
+    guard difference.right.contains(ours) else { return }
+    difference.right.remove(ours)
+    difference.left = difference.left.filter { !($0.area == .link && $0.text.hasPrefix("\(QuickCase.interface) mtu ")) }
+  }
+
+  static let endpointRoutes = KnownDifference(
+    name: "an endpoint inside its peer's allowed IPs, no default route",
+    wgQuick: "routes the prefix as a whole, so that the tunnel's own packets go into the tunnel",
+    wg6: "routes the prefix without the endpoint; what the peer may send is as in the file",
+    reason: "such a tunnel does not work"
+  ) { quick, difference in
+    let theirs = difference.left.compactMap { InterfaceRoute($0) }.filter { route in
+      quick.endpoints.contains { route.prefix.contains($0) }
+    }
+    for route in theirs {
+      let cover = Set(route.prefix.without(quick.endpoints))
+      let ours = difference.right.filter { fact in
+        guard let own = InterfaceRoute(fact) else { return false }
+        return cover.contains(own.prefix) && own.rest == route.rest
+      }
+      guard ours.count == cover.count else { continue }
+      difference.left.remove(route.fact)
+      difference.right.subtract(ours)
+    }
+  }
+
+  static let marks = KnownDifference(
+    name: "marks kept in conntrack, with a default route",
+    wgQuick: "gives every incoming UDP packet the mark of its flow, most often 0",
+    wg6: "gives the tunnel's mark to packets of flows that have it, of both families, and leaves other marks alone",
+    reason: "the marks of other programs' flows are theirs"
+  ) { quick, difference in
+    guard let mark = difference.left.firewallMark else { return }
+    for family in ["ip", "ip6"] {
+      // wg-quick has them for families with a default route; the tunnel's own packets may be of the other one.
+      let theirs = [
+        "\(family) filter postrouting -150: meta l4proto udp, meta mark \(mark), ct mark set meta mark",
+        "\(family) filter prerouting -150: meta l4proto udp, meta mark set ct mark",
+      ]
+      let ours = [
+        "\(family) filter postrouting -150: meta l4proto udp, meta mark \(mark), ct mark set \(mark)",
+        "\(family) filter prerouting -150: meta l4proto udp, ct mark \(mark), meta mark set \(mark)",
+      ]
+      let all = ours.map { Fact(.firewall, $0) }
+      guard difference.right.isSuperset(of: all) else { continue }
+      difference.right.subtract(all)
+      difference.left.subtract(theirs.map { Fact(.firewall, $0) })
+    }
+  }
+
+  static let guardOfLinkLocal = KnownDifference(
+    name: "the guard against forged packets and the interface's automatic link-local address",
+    wgQuick: "drops what comes to that address from elsewhere",
+    wg6: "guards the addresses of the file",
+    reason: "nobody can send to a link-local address from another link"
+  ) { _, difference in
+    let interface = QuickCase.interface
+    difference.left.remove(
+      Fact(
+        .firewall,
+        "ip6 filter prerouting -300: meta iifname != \(interface), ip6 daddr fe80::auto, fib [saddr] type != local, drop"
+      ))
+  }
+
+  static let emptyAllowedIPs = KnownDifference(
+    name: "`AllowedIPs =` with nothing behind it",
+    wgQuick: "refuses the file, as `wg setconf` does",
+    wg6: "is a peer without allowed IPs, as with `wg set … allowed-ips \"\"`",
+    reason: "a peer that nothing is routed to is no mistake"
+  ) { quick, difference in
+    let (failed, succeeded) = (Fact(.outcome, "up fails"), Fact(.outcome, "up succeeds"))
+    guard quick.text.contains("AllowedIPs =\n"), difference.left == [failed], difference.right.contains(succeeded)
+    else {
+      return
+    }
+    difference.left = []
+    difference.right.subtract([succeeded, Fact(.outcome, "down succeeds")])
+  }
+
+  static let failingPreDown = KnownDifference(
+    name: "a `PreDown` that fails",
+    wgQuick: "ends `down`; the tunnel stays up",
+    wg6: "warns, and takes the tunnel down",
+    reason: "who says `down` wants the tunnel gone, and it must not stay half-way"
+  ) { quick, difference in
+    let (failed, succeeded) = (Fact(.outcome, "down fails"), Fact(.outcome, "down succeeds"))
+    guard quick.text.contains("PreDown = false"), difference.left == [failed], difference.right.contains(succeeded)
+    else {
+      return
+    }
+    difference.left = []
+    // What comes after it is then done too.
+    difference.right = difference.right.filter { $0 != succeeded && $0.area != .hook }
+  }
+
+  static let savedLinkLocal = KnownDifference(
+    name: "`SaveConfig` and the interface's automatic link-local address",
+    wgQuick: "writes it into the file as an `Address`",
+    wg6: "leaves it out",
+    reason: "the kernel makes another one the next time, and the old ones would gather"
+  ) { _, difference in
+    difference.left.remove(Fact(.saved, "[Interface] Address = fe80::auto"))
+  }
+
+  static let savedSearchDomains = KnownDifference(
+    name: "`SaveConfig` and search domains",
+    wgQuick: "forgets them",
+    wg6: "writes them, as it does servers",
+    reason: "the file should bring up the same tunnel the next time"
+  ) { quick, difference in
+    difference.right = difference.right.filter { fact in
+      guard fact.area == .saved, let domain = fact.text.split(separator: " ").last else { return true }
+      return
+        !(fact.text.hasPrefix("[Interface] DNS = ") && Prefix(domain) == nil && quick.text.contains(", \(domain)\n"))
+    }
+  }
+
+  static let validMark = KnownDifference(
+    name: "`net.ipv4.conf.all.src_valid_mark` after `down`, or after an `up` that failed",
+    wgQuick: "stays 1",
+    wg6: "is what it was before `up`",
+    reason: "`down` takes back what `up` did",
+    explain: { _, difference in
+      difference.left.remove(Fact(.sysctl, "net/ipv4/conf/all/src_valid_mark = 0"))
+      difference.right.remove(Fact(.sysctl, "net/ipv4/conf/all/src_valid_mark = 1"))
+    }, isOfDown: true)
+}
+
+extension Set<Fact> {
+  /// The mark that wg-quick's rule of a firewall looks for.
+  fileprivate var firewallMark: String? {
+    lazy.filter { $0.area == .firewall }.compactMap { fact in
+      fact.text.split(separator: ", ").first { $0.hasPrefix("meta mark ") && !$0.contains("set") }?
+        .split(separator: " ").last.map(String.init)
+    }.first
+  }
+}
+
+/// A route into the tunnel, read from a snapshot's fact: `IPv4 10.70.0.0/16 dev wgq protocol boot …`.
+private struct InterfaceRoute {
+  let fact: Fact
+  let prefix: Prefix
+  /// Everything but the prefix.
+  let rest: String
+
+  init?(_ fact: Fact) {
+    let words = fact.text.split(separator: " ", maxSplits: 2)
+    guard fact.area == .route, words.count == 3, words[2].hasPrefix("dev \(QuickCase.interface) "),
+      let prefix = Prefix(words[1], isIPv6: words[0] == "IPv6")
+    else { return nil }
+    self.fact = fact
+    self.prefix = prefix
+    rest = words[0] + " " + words[2]
+  }
+}
