@@ -149,6 +149,9 @@ struct Scenarios {
     .timeLimit(.minutes(5)))
   func reloadUnderLoad() throws { try play("reload-under-load") }
 
+  @Test("A reload ends where an up of the same file would", .needs("reload-pairs"), .timeLimit(.minutes(5)))
+  func reloadPairs() throws { try play("reload-pairs") }
+
   @Test(
     "Killed after any of its steps, a command leaves what the next one puts in order", .needs("crash-matrix"),
     .timeLimit(.minutes(15)))

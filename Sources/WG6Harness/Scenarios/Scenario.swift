@@ -29,7 +29,7 @@ public struct Scenario: Sendable {
     .flood, .floodThroughput, .scanner, .secrets,
     .counters, .packetSizes, .offloads, .transfer, .keys, .nesting, .policyRouting, .sourceAddresses, .manyPrefixes,
     .turnover, .unreachable, .leaks, .stress, .loadGenerator, .execution,
-    .sideBySide, .reloadUnderLoad, .crashMatrix, .exportedExclusions, .upSpeed,
+    .sideBySide, .reloadUnderLoad, .reloadPairs, .crashMatrix, .exportedExclusions, .upSpeed,
   ]
 
   /// The scenario of that name.
