@@ -89,6 +89,12 @@ extension Tunnel {
     changes += rules.map { .removeRule($0) }
     let removed = addresses.intersection(ownAddresses).subtracting(setup.addresses)
     changes += removed.sorted { "\($0)" < "\($1)" }.map { .removeAddress($0) }
+    // With an address goes the kernel's route to its network, which may have stood for one of ours.
+    let lost = needless.union(removed.map { Route(IPPrefix($0.address, length: $0.prefixLength)) })
+    let late =
+      removed.isEmpty ? [] : try netlink.needed(setup.routes, via: link, without: lost, addresses: setup.addresses)
+    let later = late.filter { !missing.contains($0) }
+    if !later.isEmpty { changes.append(.addRoutes(later)) }
 
     var request: String?
     for case .resolverRequest(let text) in journal.entries { request = text }
