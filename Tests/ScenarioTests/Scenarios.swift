@@ -157,6 +157,9 @@ struct Scenarios {
     .timeLimit(.minutes(15)))
   func crashMatrix() throws { try play("crash-matrix") }
 
+  @Test("A default route through the tunnel takes all but the LAN, and nothing forged", .needs("default-route"))
+  func defaultRoute() throws { try play("default-route") }
+
   @Test("An exported file leads every address where its exclusions do", .needs("exported-exclusions"))
   func exportedExclusions() throws { try play("exported-exclusions") }
 
