@@ -120,7 +120,10 @@ extension Tunnel {
     let addresses = Set(
       try netlink.addresses(of: link).map { InterfaceAddress($0.address, prefixLength: $0.prefixLength) })
     let added = setup.addresses.filter { !addresses.contains($0) }
-    changes += added.map { .addAddress($0) }
+    let removed = addresses.intersection(ownAddresses).subtracting(setup.addresses).sorted { "\($0)" < "\($1)" }
+    // IPv6 has an address once, whatever its length: there the old one makes room first.
+    let inTheWay = removed.filter { old in old.address.isIPv6 && added.contains { $0.address == old.address } }
+    changes += inTheWay.map { .removeAddress($0) } + added.map { .addAddress($0) }
     if link.mtu != setup.mtu { changes.append(.mtu(setup.mtu, before: link.mtu)) }
     let missing = try netlink.needed(setup.routes, via: link, without: needless, addresses: added)
     if !missing.isEmpty { changes.append(.addRoutes(missing)) }
@@ -142,8 +145,18 @@ extension Tunnel {
       }
     }
     changes += rules.map { .removeRule($0) }
-    let removed = addresses.intersection(ownAddresses).subtracting(setup.addresses)
-    changes += removed.sorted { "\($0)" < "\($1)" }.map { .removeAddress($0) }
+    changes += removed.filter { !inTheWay.contains($0) }.map { .removeAddress($0) }
+    // With an address the kernel's route to its network goes, which may have stood in for one of the file's; with the last
+    // IPv4 address all routes of IPv4 go.
+    var gone = Set(removed.map { Route(IPPrefix($0.address, length: $0.prefixLength)) })
+    let isLast =
+      removed.contains { !$0.address.isIPv6 }
+      && addresses.union(setup.addresses).subtracting(removed).allSatisfy(\.address.isIPv6)
+    if isLast { gone.formUnion(setup.routes.filter { !$0.prefix.address.isIPv6 }) }
+    let uncovered = try netlink.needed(
+      setup.routes, via: link, without: needless.union(gone), addresses: setup.addresses
+    ).filter { gone.contains($0) && isLast || !missing.contains($0) }
+    if !uncovered.isEmpty { changes.append(.addRoutes(uncovered)) }
 
     var request: String?
     for case .resolverRequest(let text) in journal.entries { request = text }
