@@ -52,10 +52,12 @@ let package = Package(
     .target(name: "WG6Simulation", dependencies: ["WG6Protocol", "WG6Crypto"], swiftSettings: strict),
     .target(
       name: "WG6Linux",
-      dependencies: ["WG6Protocol", "WG6Crypto", "CLinux", "CNetlink", "CNftables", system], swiftSettings: strict),
-    // What a tunnel changes on a machine, and how that is undone.
+      dependencies: ["WG6Protocol", "WG6Crypto", "CLinux", "CNetlink", system], swiftSettings: strict),
+    // What a tunnel changes on a machine, and how that is undone. The packet filter is here, so that the daemon loads nothing
+    // of libnftables.
     .target(
-      name: "WG6Tunnel", dependencies: ["WG6Config", "WG6Linux", "WG6Protocol", "WG6Crypto", "CLinux", system],
+      name: "WG6Tunnel",
+      dependencies: ["WG6Config", "WG6Linux", "WG6Protocol", "WG6Crypto", "CLinux", "CNftables", system],
       swiftSettings: strict),
     .target(
       name: "WG6Engine",
@@ -99,9 +101,8 @@ let package = Package(
     .testTarget(
       name: "WG6EngineTests",
       dependencies: [
-        "WG6Engine", "WG6Config", "WG6Protocol", "WG6Linux", "WG6Crypto", "WG6Simulation", "CLinux", "CHarness",
-        logging,
-        system,
+        "WG6Engine", "WG6Tunnel", "WG6Config", "WG6Protocol", "WG6Linux", "WG6Crypto", "WG6Simulation", "CLinux",
+        "CHarness", logging, system,
       ],
       swiftSettings: testing),
     .testTarget(

@@ -24,7 +24,7 @@ public struct OwnedDescriptor: ~Copyable, Sendable {
 
 extension OwnedDescriptor {
   /// A file in memory, with `text` in it, that has no name; a path to it is `/proc/self/fd/…`.
-  init(text: String) throws(Errno) {
+  public init(text: String) throws(Errno) {
     let file = try OwnedDescriptor(orErrno: linux_memory_file())
     let bytes = Array(text.utf8)
     guard unsafe pwrite(file.rawValue, bytes, bytes.count, 0) == bytes.count else { throw Errno(rawValue: errno) }

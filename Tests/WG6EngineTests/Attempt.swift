@@ -48,12 +48,12 @@ final class Receiver: Sendable {
   let port: UInt16
   private let descriptor: OwnedDescriptor
 
-  init(on address: String, in namespace: NetworkNamespace) throws {
+  init(on address: String, port wanted: UInt16 = 0, in namespace: NetworkNamespace) throws {
     let isIPv6 = address.contains(":")
     let (socket, port) = try namespace.inside { () -> (Int32, UInt16) in
       let socket = Glibc.socket(
         isIPv6 ? AF_INET6 : AF_INET, Int32(SOCK_DGRAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
-      try #require(withAddress(address, 0) { bind(socket, $0, $1) } == 0)
+      try #require(withAddress(address, wanted) { bind(socket, $0, $1) } == 0)
       var name = sockaddr_in6()
       var length = socklen_t(MemoryLayout<sockaddr_in6>.size)
       let result = withUnsafeMutablePointer(to: &name) {
@@ -71,6 +71,14 @@ final class Receiver: Sendable {
   func hasReceived(within seconds: Double) -> Bool {
     var question = pollfd(fd: descriptor.rawValue, events: Int16(POLLIN), revents: 0)
     return poll(&question, 1, Int32(seconds * 1000)) > 0
+  }
+
+  /// Takes what is there, and says how many datagrams that were.
+  func takeAll() -> Int {
+    var byte: UInt8 = 0
+    var count = 0
+    while recv(descriptor.rawValue, &byte, 1, Int32(MSG_DONTWAIT)) >= 0 { count += 1 }
+    return count
   }
 }
 

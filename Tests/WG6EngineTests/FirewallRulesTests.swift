@@ -1,8 +1,9 @@
 import Testing
 import WG6Config
+import WG6Linux
 import WG6Protocol
 
-@testable import WG6Linux
+@testable import WG6Tunnel
 
 /// The text that nftables is handed; `FirewallTests` shows the kernel to it.
 @Suite("A tunnel's firewall rules") struct FirewallRulesTests {

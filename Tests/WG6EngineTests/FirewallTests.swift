@@ -1,9 +1,10 @@
 import Foundation
 import Testing
 import WG6Config
+import WG6Linux
 import WG6Protocol
 
-@testable import WG6Linux
+@testable import WG6Tunnel
 
 /// Rules that the kernel is given, in namespaces of their own.
 @Suite("The firewall", .enabled(if: NetworkNamespaces.areThere, NetworkNamespaces.absence)) struct FirewallTests {

@@ -1,9 +1,10 @@
 import Foundation
 import Testing
 import WG6Config
+import WG6Linux
 import WG6Protocol
 
-@testable import WG6Linux
+@testable import WG6Tunnel
 
 /// Packets that meet a kill switch, on a pair of hosts: "v0" is the way outside, "wg0" stands for the tunnel.
 @Suite("A kill switch", .enabled(if: NetworkNamespaces.areThere, NetworkNamespaces.absence)) struct KillSwitchTests {
@@ -97,6 +98,45 @@ import WG6Protocol
     #expect(arrives)
   }
 
+  @Test(arguments: ["10.77.0.2", "fd77::2"])
+  func `drops what is forwarded, whatever it looks like, but for what came in through the tunnel`(target: String) throws
+  {
+    let pair = try VethPair()
+    let (left, lan) = (pair.left, try NetworkNamespace())
+    try left.ip(
+      "link add lan0 address 02:00:00:00:00:11 type veth peer lan0 address 02:00:00:00:00:12 netns \(lan.name)")
+    for (host, own, other) in [(left, 1, 2), (lan, 2, 1)] {
+      try host.ip("link set lan0 up")
+      for network in ["10.78.0.", "fd78::"] {
+        try host.ip("address add \(network)\(own)/\(network == "fd78::" ? "64 dev lan0 nodad" : "24 dev lan0")")
+        try host.ip("neighbour replace \(network)\(other) lladdr 02:00:00:00:00:1\(other) dev lan0 nud permanent")
+      }
+    }
+    for command in ["route add default via 10.78.0.1", "-6 route add default via fd78::1"] { try lan.ip(command) }
+    try left.inside {
+      try Sysctl.set("net.ipv4.ip_forward", to: "1")
+      try Sysctl.set("net.ipv6.conf.all.forwarding", to: "1")
+    }
+    let (dhcp, client): (UInt16, UInt16) = target.contains(":") ? (547, 546) : (67, 68)
+    let receiver = try Receiver(on: target, port: dhcp, in: pair.right)
+    // What this host sends itself comes after, so what has not come before it does not come.
+    func arrived(past interface: String) throws -> Int {
+      for source in [0, client] {
+        #expect(try Attempt(to: target, port: dhcp, from: source).carriedOut(in: lan) == 0)
+      }
+      let own = ExecutionMark.outside(of: interface)
+      #expect(try Attempt(to: target, port: dhcp, mark: own).carriedOut(in: left) == 0)
+      #expect(receiver.hasReceived(within: 10))
+      return receiver.takeAll() - 1
+    }
+    #expect(try arrived(past: "wg0") == 2)
+    try turnOn(in: left)
+    #expect(try arrived(past: "wg0") == 0)
+    try left.inside { try Firewall.run(FirewallRules(interface: "wg0").removal) }
+    try turnOn(in: left, tunnel: "lan0")
+    #expect(try arrived(past: "lan0") == 2)
+  }
+
   @Test(arguments: [("10.77.0.2", ""), ("fd77::2", "-6 ")])
   func `stops what others have sent another way after a program's packet was routed into the tunnel`(
     target: String, family: String
@@ -120,11 +160,12 @@ import WG6Protocol
   }
 
   private func turnOn(
-    in namespace: NetworkNamespace, covered: [String] = ["0.0.0.0/0", "::/0"], lan: [String]? = nil
+    in namespace: NetworkNamespace, tunnel: String = "wg0", covered: [String] = ["0.0.0.0/0", "::/0"],
+    lan: [String]? = nil
   ) throws {
     func prefixes(_ list: [String]) throws -> [IPPrefix] { try list.map { try #require(IPPrefix($0)) } }
     let rules = FirewallRules(
-      interface: "wg0", mark: Self.mark,
+      interface: tunnel, mark: Self.mark,
       killSwitch: KillSwitchRules(covered: try prefixes(covered), lan: try lan.map(prefixes)))
     try namespace.inside { try Firewall.run(rules.script) }
   }

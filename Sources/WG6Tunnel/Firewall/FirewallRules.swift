@@ -1,3 +1,4 @@
+import WG6Linux
 import WG6Protocol
 
 /// What one tunnel wants of the packet filter: a table of its own, `inet wg6-IF`, in the language of nft(8).

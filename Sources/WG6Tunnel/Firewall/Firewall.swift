@@ -1,6 +1,8 @@
 import CNftables
 import Glibc
 import Synchronization
+import SystemPackage
+import WG6Linux
 
 /// The kernel's packet filter, over libnftables. Needs CAP_NET_ADMIN; nothing is printed.
 public enum Firewall {
