@@ -65,7 +65,10 @@ extension Tunnel {
     let addresses = Set(
       try netlink.addresses(of: link).map { InterfaceAddress($0.address, prefixLength: $0.prefixLength) })
     let added = setup.addresses.filter { !addresses.contains($0) }
-    changes += added.map { .addAddress($0) }
+    let removed = addresses.intersection(ownAddresses).subtracting(setup.addresses).sorted { "\($0)" < "\($1)" }
+    // IPv6 has an address once, whatever its length: there the old one makes room first.
+    let inTheWay = removed.filter { old in old.address.isIPv6 && added.contains { $0.address == old.address } }
+    changes += inTheWay.map { .removeAddress($0) } + added.map { .addAddress($0) }
     if link.mtu != setup.mtu { changes.append(.mtu(setup.mtu, before: link.mtu)) }
     let missing = try netlink.needed(setup.routes, via: link, without: needless, addresses: added)
     if !missing.isEmpty { changes.append(.addRoutes(missing)) }
@@ -87,13 +90,19 @@ extension Tunnel {
       }
     }
     changes += rules.map { .removeRule($0) }
-    let removed = addresses.intersection(ownAddresses).subtracting(setup.addresses)
-    changes += removed.sorted { "\($0)" < "\($1)" }.map { .removeAddress($0) }
-    // With an address goes the kernel's route to its network, which may have stood for one of ours.
-    let lost = needless.union(removed.map { Route(IPPrefix($0.address, length: $0.prefixLength)) })
+    changes += removed.filter { !inTheWay.contains($0) }.map { .removeAddress($0) }
+    // With an address goes the kernel's route to its network, which may have stood for one of ours; with the last of IPv4
+    // all of IPv4's routes go.
+    var lost = Set(removed.map { Route(IPPrefix($0.address, length: $0.prefixLength)) })
+    let stay = addresses.union(setup.addresses).subtracting(removed)
+    if removed.contains(where: { !$0.address.isIPv6 }) && stay.allSatisfy(\.address.isIPv6) {
+      lost.formUnion(setup.routes.filter { !$0.prefix.address.isIPv6 })
+    }
     let late =
-      removed.isEmpty ? [] : try netlink.needed(setup.routes, via: link, without: lost, addresses: setup.addresses)
-    let later = late.filter { !missing.contains($0) }
+      removed.isEmpty
+      ? []
+      : try netlink.needed(setup.routes, via: link, without: needless.union(lost), addresses: setup.addresses)
+    let later = late.filter { lost.contains($0) || !missing.contains($0) }
     if !later.isEmpty { changes.append(.addRoutes(later)) }
 
     var request: String?
