@@ -18,11 +18,8 @@ struct Machine {
     var machine = Machine(connectedNetworks: try netlink.connectedNetworks(except: link?.index))
     // A socket of their own, for the closures outlive a borrow.
     machine.isTableEmpty = { (table) throws(NetlinkError) in try NetlinkSocket().isTableEmpty(table) }
-    machine.pathMTU = { address in
-      // What leads into the tunnel now will be led past it.
-      let netlink = try? NetlinkSocket()
-      return netlink?.routeMTU(to: address, mark: mark, except: link?.index) ?? netlink?.defaultRouteMTU()
-    }
+    let index = link?.index
+    machine.pathMTU = { address in (try? NetlinkSocket())?.routeMTU(to: address, mark: mark, past: index) }
     machine.defaultPathMTU = { (try? NetlinkSocket())?.defaultRouteMTU() }
     return machine
   }

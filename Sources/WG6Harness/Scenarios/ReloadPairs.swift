@@ -40,7 +40,8 @@ extension QuickCase {
     return try Trial(
       name, in: lab,
       files: [
-        "network": network.joined(separator: "\n") + "\n", "hosts": QuickCase.hosts, "first": first.text, "second": text,
+        "network": network.joined(separator: "\n") + "\n", "hosts": QuickCase.hosts, "first": first.text,
+        "second": text,
       ],
       script: """
         network || exit 1
