@@ -53,7 +53,8 @@ extension Tunnel {
       if !changes.isEmpty { try write(.reloading, &journal) }
       for change in changes { try carryOut(change, link, netlink, &journal) }
       do {
-        try journal.replace(with: journal.entriesAfterReload(file, setup, endpoints))
+        let rules = try netlink.present(journal.rules)
+        try journal.replace(with: journal.entriesAfterReload(file, setup, endpoints, rules: rules))
       } catch {
         throw TunnelError("\(journal.path): \(error)")
       }
@@ -137,7 +138,7 @@ extension Tunnel {
 extension Journal {
   /// What is to be undone after a reload that went well.
   fileprivate borrowing func entriesAfterReload(
-    _ file: TunnelFile, _ setup: Setup, _ endpoints: Endpoints
+    _ file: TunnelFile, _ setup: Setup, _ endpoints: Endpoints, rules: [PolicyRule]
   ) -> [Entry] {
     var result = file.journalEntries(setup, endpoints)
     if !setup.firewall.isEmpty {
@@ -145,17 +146,13 @@ extension Journal {
     }
     result.append(.daemon)
     result += setup.addresses.map { .address($0) } + setup.routes.map { .route($0) }
-    var wanted = setup.rules
+    result += rules.map { .rule($0) }
     for entry in entries {
       switch entry {
       case .resolver where setup.resolver != nil: if !result.contains(entry) { result.append(entry) }
       case .setting(let name, _)
       where setup.settings.contains(where: { $0.name == name }) || TunnelExecution.isUsed(setup.firewall.interface):
         if !result.contains(entry) { result.append(entry) }
-      case .rule(let rule):
-        guard let index = wanted.firstIndex(of: rule) else { continue }
-        wanted.remove(at: index)
-        result.append(entry)
       default: break
       }
     }

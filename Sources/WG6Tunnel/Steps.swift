@@ -66,9 +66,16 @@ extension Tunnel {
 
   func add(_ rule: PolicyRule, _ netlink: borrowing NetlinkSocket, _ journal: inout Journal) throws(TunnelError) {
     tell("rule \(rule)")
-    try write(.rule(rule), &journal)
+    var placed = rule
     do {
-      try netlink.addRule(rule)
+      // Said outright, so that it is this one that is removed, where another tunnel has one like it.
+      if rule.priority == nil { placed.priority = try netlink.nextRulePriority(isIPv6: rule.isIPv6) }
+    } catch {
+      throw TunnelError(error)
+    }
+    try write(.rule(placed), &journal)
+    do {
+      try netlink.addRule(placed)
     } catch {
       throw TunnelError("the rule “\(rule)”: \(error.reason)")
     }
@@ -146,15 +153,13 @@ extension NetlinkSocket {
     _ routes: [Route], via link: Link, without needless: Set<Route> = [], addresses: [InterfaceAddress] = []
   ) throws(NetlinkError) -> [Route] {
     let there = try self.routes(via: link, includingKernels: true).subtracting(needless)
-    // The tunnel's own make no other needless: in an `up` the longest come first, and a reload is to end alike.
-    var present = CoveringRoutes(there.subtracting(try self.routes(via: link).intersection(routes)))
+    var present = CoveringRoutes(there)
     for address in addresses where address.address.isIPv6 || address.prefixLength < 32 {
       let network = IPPrefix(address.address, length: address.prefixLength)
       present.insert(Route(network))
     }
     return routes.filter { route in
-      !there.contains(route) && !present.has(route)
-        && !(route.table == NetlinkSocket.mainTable && present.cover(route))
+      !present.has(route) && !(route.table == NetlinkSocket.mainTable && present.cover(route))
     }
   }
 }

@@ -15,7 +15,8 @@ extension Scenario {
     } finish: { plan, trials in
       let name = "\(plan.element.0.name) → \(plan.element.1.name)"
       var difference = Difference(
-        try trials[0].snapshot("fresh"), try trials[0].snapshot("reloaded"), names: ("fresh", "reloaded"))
+        try trials[0].snapshot("fresh").withRulesInOrder, try trials[0].snapshot("reloaded").withRulesInOrder,
+        names: ("fresh", "reloaded"))
       difference.forgetWhatStays()
       lab.say("  \(difference.isEmpty ? "✓" : "✗") \(name)")
       if !difference.isEmpty { wrong.append("\(name):\n\(difference)\n\(trials[0].text("reload.log"))") }

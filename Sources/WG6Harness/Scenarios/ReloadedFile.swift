@@ -58,10 +58,7 @@ struct ReloadedFile {
 
   /// Changes one thing, another kind each round. Returns what.
   mutating func change(_ round: Int, _ random: inout SeededGenerator) -> String {
-    var change = Change.allCases[round % Change.allCases.count]
-    // With a kill switch or a default route the mark decides what may leave at all: no peer is untouched by its change.
-    let marked = killSwitch != "no" || others.contains { $0.allowedIPs.contains { $0.hasSuffix("/0") } }
-    if change == .mark && marked { change = .keepalive }
+    let change = Change.allCases[round % Change.allCases.count]
     let number = Int.random(in: 0...3, using: &random)
     let key = self.key(&random), prefix = self.prefix(&random)
     switch change {
