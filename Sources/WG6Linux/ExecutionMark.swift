@@ -9,8 +9,10 @@ public enum ExecutionMark {
   /// Of programs that bypass the tunnel, and its kill switch.
   public static func outside(of interface: String) -> UInt32 { hash(of: interface) | 1 }
 
+  public static let lowest: UInt32 = 0x8000_0000
+
   /// FNV-1a.
   private static func hash(of name: String) -> UInt32 {
-    name.utf8.reduce(0x811C_9DC5) { ($0 ^ UInt32($1)) &* 0x0100_0193 } | 0x8000_0000
+    name.utf8.reduce(0x811C_9DC5) { ($0 ^ UInt32($1)) &* 0x0100_0193 } | lowest
   }
 }

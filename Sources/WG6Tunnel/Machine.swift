@@ -18,7 +18,8 @@ struct Machine {
     var machine = Machine(connectedNetworks: try netlink.connectedNetworks(except: link?.index))
     // A socket of their own, for the closures outlive a borrow.
     machine.isTableEmpty = { (table) throws(NetlinkError) in try NetlinkSocket().isTableEmpty(table) }
-    machine.pathMTU = { address in (try? NetlinkSocket())?.routeMTU(to: address, mark: mark) }
+    let index = link?.index
+    machine.pathMTU = { address in (try? NetlinkSocket())?.routeMTU(to: address, mark: mark, past: index) }
     machine.defaultPathMTU = { (try? NetlinkSocket())?.defaultRouteMTU() }
     return machine
   }

@@ -188,7 +188,7 @@ extension Tunnel {
   }
 
   /// A process of its own asks on for the names that have no address yet, as long as the tunnel is up.
-  private func askOn(_ program: String) {
+  func askOn(_ program: String) {
     tell("asking on for names in the background")
     do {
       _ = try Child(program, ["resolve", interface], newSession: true, silentOutput: true)

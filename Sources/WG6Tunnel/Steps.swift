@@ -145,15 +145,16 @@ extension NetlinkSocket {
   func needed(
     _ routes: [Route], via link: Link, without needless: Set<Route> = [], addresses: [InterfaceAddress] = []
   ) throws(NetlinkError) -> [Route] {
-    var present = CoveringRoutes(try self.routes(via: link, includingKernels: true).subtracting(needless))
+    let there = try self.routes(via: link, includingKernels: true).subtracting(needless)
+    // The tunnel's own make no other needless: in an `up` the longest come first, and a reload is to end alike.
+    var present = CoveringRoutes(there.subtracting(try self.routes(via: link).intersection(routes)))
     for address in addresses where address.address.isIPv6 || address.prefixLength < 32 {
       let network = IPPrefix(address.address, length: address.prefixLength)
       present.insert(Route(network))
     }
     return routes.filter { route in
-      if present.has(route) || (route.table == NetlinkSocket.mainTable && present.cover(route)) { return false }
-      present.insert(route)
-      return true
+      !there.contains(route) && !present.has(route)
+        && !(route.table == NetlinkSocket.mainTable && present.cover(route))
     }
   }
 }

@@ -28,7 +28,19 @@ struct `Programs that keep to a tunnel` {
       input: "in\n")
     #expect(outcome.status == 3 && outcome.output == "in\nnameserver 10.9.0.53\n", "\(outcome)")
     #expect(try space.inside("/bin/cat", ["/etc/resolv.conf"]).output.contains("10.9.0.53") == false)
-    #expect(try space.ip("rule").output.contains("fwmark"))
+    try space.require(space.wg6(["exec", "--outside", space.interface, "--", "true"]))
+    let rules = try space.ip("rule").output
+    #expect(rules.components(separatedBy: "fwmark").count == 3, "one for each way: \(rules)")
+    for way in [[], ["--outside"], []] {
+      try space.require(space.wg6(["exec"] + way + [space.interface, "--", "true"]))
+    }
+    #expect(try space.ip("rule").output == rules)
+    // Another tunnel's rule comes before them, and ours before that again.
+    try space.require(space.ip("rule", "add", "not", "fwmark", "7", "table", "7"))
+    try space.require(space.wg6(["exec", space.interface, "--", "true"]))
+    let first = try space.ip("rule").output.split(separator: "\n").dropFirst().first ?? ""
+    #expect(first.contains("fwmark 0x") && !first.contains("not"), "\(first)")
+    try space.require(space.ip("rule", "delete", "not", "fwmark", "7", "table", "7"))
     try space.require(space.ip("link", "delete", space.interface))
     #expect(try space.wg6(["down", space.interface]).errors == "\(space.interface): it is not up\n")
     #expect(try !space.ip("rule").output.contains("fwmark"))

@@ -176,9 +176,59 @@ struct `Tunnels up and down` {
     #expect(!space.hasLink && !space.hasSocket)
   }
 
+  @Test func `a name without an address keeps no tunnel down, and gets one when there is one`() throws {
+    let space = try Namespace(device: false)
+    // `ip netns exec` shows what is in there as if it were in /etc.
+    let etc = "/etc/netns/\(space.name)"
+    try FileManager.default.createDirectory(atPath: etc, withIntermediateDirectories: true)
+    defer { try? FileManager.default.removeItem(atPath: etc) }
+    for file in ["hosts", "resolv.conf"] { _ = FileManager.default.createFile(atPath: "\(etc)/\(file)", contents: nil) }
+    let file = try configuration(space, endpoint: "late.example:5555")
+
+    let up = try space.wg6(["up", file])
+    #expect(up.status == 0 && up.errors.contains("`late.example:5555'"), "\(up.errors)")
+    #expect(try space.wg(["show", space.interface, "endpoints"]).output.hasSuffix("\t(none)\n"))
+    let askers = { try self.processes { $0.contains("resolve") && $0.last == space.interface } }
+    #expect(try askers().count == 1)
+
+    let hosts = try #require(FileHandle(forWritingAtPath: "\(etc)/hosts"))
+    try hosts.write(contentsOf: Data("192.0.2.77 late.example\n".utf8))
+    try waitUntil("the peer has its endpoint") {
+      try space.wg(["show", space.interface, "endpoints"]).output.hasSuffix("\t192.0.2.77:5555\n")
+    }
+    try waitUntil("nobody asks any more") { try askers().isEmpty }
+    // The address that it has now is the file's; where the peer went since then is its own.
+    try space.require(space.wg(["set", space.interface, "peer", peer(of: space), "endpoint", "192.0.2.78:1"]))
+    #expect(try space.wg6(["reload", "--dry-run", file]).output == "nothing to change\n")
+    try space.require(space.wg6(["down", file]))
+  }
+
+  @Test func `asking for a name ends with the tunnel`() throws {
+    let space = try Namespace(device: false)
+    let etc = "/etc/netns/\(space.name)"
+    try FileManager.default.createDirectory(atPath: etc, withIntermediateDirectories: true)
+    defer { try? FileManager.default.removeItem(atPath: etc) }
+    for file in ["hosts", "resolv.conf"] { _ = FileManager.default.createFile(atPath: "\(etc)/\(file)", contents: nil) }
+    let file = try configuration(space, endpoint: "never.example:5555")
+    try space.require(space.wg6(["up", file]))
+    try space.require(space.wg6(["down", file]))
+    try waitUntil("nobody asks any more") {
+      try processes { $0.contains("resolve") && $0.last == space.interface }.isEmpty
+    }
+    // Nothing could be asked any more behind a kill switch, and so it is asked for in time, or not brought up.
+    let closed = try configuration(space, "KillSwitch = yes", endpoint: "never.example:5555")
+    let up = try space.wg6(["up", closed], environment: ["WG_ENDPOINT_RESOLUTION_RETRIES": "0"])
+    #expect(up.status == 1 && up.errors.contains("kill switch"), "\(up.errors)")
+    #expect(!space.hasLink && !space.hasSocket)
+  }
+
+  private func peer(of space: Namespace) throws -> String {
+    try space.wg(["show", space.interface, "peers"]).output.trimmingCharacters(in: .newlines)
+  }
+
   private func configuration(
     _ space: Namespace, _ line: String = "MTU = 1380",
-    allowedIPs: String = "10.9.0.2, 10.8.0.0/16, fd00:9::2/128, fd00:8::/48"
+    allowedIPs: String = "10.9.0.2, 10.8.0.0/16, fd00:9::2/128, fd00:8::/48", endpoint: String = "127.0.0.1:5555"
   )
     throws -> String
   {
@@ -192,7 +242,7 @@ struct `Tunnels up and down` {
       [Peer]
       PublicKey = \(try keyPair().public)
       AllowedIPs = \(allowedIPs)
-      Endpoint = 127.0.0.1:5555
+      Endpoint = \(endpoint)
       """)
   }
 
@@ -203,15 +253,22 @@ struct `Tunnels up and down` {
 
   /// The processes that serve the interface, and how they were called.
   private func daemons(of space: Namespace) throws -> [(process: Int32, words: [String])] {
+    try processes { words in
+      words.last == space.interface
+        && words.first?.hasSuffix(URL(fileURLWithPath: Programs.daemon!).lastPathComponent) == true
+    }
+  }
+
+  /// The processes that were called in some way.
+  private func processes(
+    where condition: ([String]) -> Bool
+  ) throws -> [(process: Int32, words: [String])] {
     try FileManager.default.contentsOfDirectory(atPath: "/proc").compactMap { entry in
       guard let process = Int32(entry), let line = FileManager.default.contents(atPath: "/proc/\(entry)/cmdline") else {
         return nil
       }
       let words = line.split(separator: 0).map { String(decoding: $0, as: UTF8.self) }
-      guard words.last == space.interface,
-        words.first?.hasSuffix(URL(fileURLWithPath: Programs.daemon!).lastPathComponent) == true
-      else { return nil }
-      return (process, words)
+      return condition(words) ? (process, words) : nil
     }
   }
 }

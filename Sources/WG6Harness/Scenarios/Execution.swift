@@ -49,10 +49,6 @@ private final class Execution {
     try client.route(via: Tunnel.serverOuter.v4)
     try client.route(via: Tunnel.serverOuter.v6)
     try tunnel.clientNode.set("fwmark", "51820", "peer", tunnel.serverKey, "allowed-ips", "0.0.0.0/0,::/0")
-    // What “wg6 exec” reads of it is whom to ask for names.
-    try Files.write(
-      "[Interface]\nPrivateKey = \(tunnel.clientNode.keys.privateKey)\nDNS = \(Self.resolvers.joined(separator: ", "))\n",
-      to: client.privateDirectory("/etc/wireguard") + "/wg0.conf", mode: 0o600)
     try client.ip("route", "add", "192.0.2.0/24", "dev", "wg0")
     try client.ip("-6", "route", "add", "2001:db8:99::/64", "dev", "wg0")
   }
@@ -71,7 +67,7 @@ private final class Execution {
 
   func insideAlone() throws {
     let (uplink, inner) = try captures()
-    try ask(["exec"])
+    try ask(["exec"] + dnsOptions)
     // Bound to the uplink, handed a mark that leads there, or asking this machine's own resolver: nothing comes of it.
     for address in Self.beyond {
       _ = try client.attempt([wg6, "exec", "wg0", "--", "ping", "-q", "-c1", "-W0.3", "-I", "wan", address])

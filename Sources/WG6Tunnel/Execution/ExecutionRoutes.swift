@@ -12,13 +12,25 @@ struct ExecutionRoutes {
     for isIPv6 in [false, true] {
       do throws(NetlinkError) {
         try fillTable(netlink, isIPv6: isIPv6)
-        let present = try netlink.rules(isIPv6: isIPv6).filter { $0.isRule(of: way, link.name) }
-        try netlink.addRule(ExecutionRoutes.rule(of: way, link.name, isIPv6: isIPv6))
-        for rule in present { try ExecutionRoutes.remove(rule, netlink) }
+        try putRuleFirst(netlink, isIPv6: isIPv6)
       } catch  where error.isUnsupported && isIPv6 {
         // Without IPv6 there is nothing that would have to be kept from it.
       }
     }
+  }
+
+  /// A rule that stands before all others but its like stays where it is: the kernel makes room for a further one by
+  /// counting priorities down, and they end at 0.
+  private func putRuleFirst(_ netlink: borrowing NetlinkSocket, isIPv6: Bool) throws(NetlinkError) {
+    let rules = try netlink.rules(isIPv6: isIPv6)
+    let foremost = rules.drop { $0.priority == 0 }.prefix(while: \.isOfExecution)
+    var present = rules.filter { $0.isRule(of: way, link.name) }
+    if let first = present.first, foremost.contains(first) {
+      present.removeFirst()
+    } else {
+      try netlink.addRule(ExecutionRoutes.rule(of: way, link.name, isIPv6: isIPv6))
+    }
+    for rule in present { try ExecutionRoutes.remove(rule, netlink) }
   }
 
   static func remove(
@@ -65,6 +77,9 @@ struct ExecutionRoutes {
 }
 
 extension PolicyRule {
+  /// Whether it is one of ours, of any tunnel.
+  fileprivate var isOfExecution: Bool { mark == table && table >= ExecutionMark.lowest }
+
   fileprivate func isRule(of way: TunnelExecution.Way, _ interface: String) -> Bool {
     mark == way.mark(of: interface) && table == way.mark(of: interface)
   }

@@ -34,8 +34,9 @@ struct Reload: ParsableCommand {
     let source = path.map { ConfigurationSource(path: $0) } ?? named
     let file = try source.tunnelFile(runsHooks: !noHooks)
     let book = KnownKeys.forDisplay()
+    let program = try Daemon.ownPath()
     let lines = try tunnel.attempt { () throws(TunnelError) in
-      try tunnel.reload(file, isTrial: dryRun) { book.name(of: $0).map { "@\($0)" } ?? "\($0)" }
+      try tunnel.reload(file, isTrial: dryRun, program: program) { book.name(of: $0).map { "@\($0)" } ?? "\($0)" }
     }
     if dryRun || verbose {
       for line in lines { try say(line) }
