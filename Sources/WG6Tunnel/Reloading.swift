@@ -120,7 +120,7 @@ extension Tunnel {
     do {
       try Firewall.run(script)
     } catch {
-      throw TunnelError("the firewall: \(error)")
+      throw TunnelError("\(error)")
     }
   }
 
@@ -129,7 +129,7 @@ extension Tunnel {
       do {
         try service.revert(interface)
       } catch {
-        throw TunnelError("DNS: \(error)")
+        throw TunnelError("\(error)")
       }
     }
   }

@@ -23,7 +23,7 @@ extension Tunnel {
     do {
       try Firewall.run(rules.script)
     } catch {
-      guard rules.killSwitch == nil, !rules.clampsMSS else { throw TunnelError("the firewall: \(error)") }
+      guard rules.killSwitch == nil, !rules.clampsMSS else { throw TunnelError("\(error)") }
       warn("no guard against forged packets: \(error)")
     }
     Fault.point()
@@ -122,7 +122,7 @@ extension Tunnel {
     do {
       try service.apply(request, to: interface)
     } catch {
-      throw TunnelError("DNS: \(error)")
+      throw TunnelError("\(error)")
     }
     Fault.point()
   }
