@@ -87,8 +87,7 @@ extension Tunnel {
     var problems: [String] = []
     var done: Set<Journal.Entry> = []
     for entry in journal.entries.reversed() where !kept.contains(entry) {
-      // Rules may be alike: each was added.
-      if !entry.isRule, !done.insert(entry).inserted { continue }
+      if !done.insert(entry).inserted { continue }
       do throws(TunnelError) {
         if try undo(entry) { Fault.point() }
       } catch {
@@ -101,7 +100,8 @@ extension Tunnel {
   /// Whether there was anything to undo.
   private func undo(_ entry: Journal.Entry) throws(TunnelError) -> Bool {
     switch entry {
-    case .rule(let rule):
+    // One that was not added any more may have become another tunnel's.
+    case .rule(let rule) where !entriesOfOthers().contains(entry):
       tell("removing the rule \(rule)")
       let netlink = try openNetlink()
       do {
@@ -150,7 +150,6 @@ extension Tunnel {
 }
 
 extension Journal.Entry {
-  var isRule: Bool { if case .rule = self { true } else { false } }
   var isKillSwitch: Bool { if case .firewall(_, true) = self { true } else { false } }
   fileprivate var preDown: String? { if case .preDown(let command) = self { command } else { nil } }
   fileprivate var postDown: String? { if case .postDown(let command) = self { command } else { nil } }

@@ -146,14 +146,15 @@ extension Journal {
     result.append(.daemon)
     result += setup.addresses.map { .address($0) } + setup.routes.map { .route($0) }
     var wanted = setup.rules
-    for entry in entries {
+    // Of rules that are alike, the last is the one that there is.
+    for entry in entries.reversed() {
       switch entry {
       case .resolver where setup.resolver != nil: if !result.contains(entry) { result.append(entry) }
       case .setting(let name, _)
       where setup.settings.contains(where: { $0.name == name }) || TunnelExecution.isUsed(setup.firewall.interface):
         if !result.contains(entry) { result.append(entry) }
       case .rule(let rule):
-        guard let index = wanted.firstIndex(of: rule) else { continue }
+        guard let index = wanted.firstIndex(where: { $0.isMeant(rule) }) else { continue }
         wanted.remove(at: index)
         result.append(entry)
       default: break

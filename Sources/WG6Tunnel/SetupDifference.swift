@@ -80,7 +80,7 @@ extension Tunnel {
     var rules = try netlink.present(
       journal.entries.compactMap { entry in if case .rule(let rule) = entry { rule } else { nil } })
     for rule in setup.rules {
-      if let index = rules.firstIndex(of: rule) {
+      if let index = rules.firstIndex(where: rule.isMeant) {
         rules.remove(at: index)
       } else {
         changes.append(.addRule(rule))
@@ -103,16 +103,11 @@ extension Tunnel {
 }
 
 extension NetlinkSocket {
-  /// Those of `rules` that there are; of rules that are alike, as many as there are.
+  /// Those of `rules` that there are.
   fileprivate borrowing func present(_ rules: [PolicyRule]) throws(NetlinkError) -> [PolicyRule] {
     if rules.isEmpty { return [] }
-    var all = try self.rules(isIPv6: false) + self.rules(isIPv6: true)
-    for index in all.indices { all[index].priority = nil }
-    return rules.filter { rule in
-      guard let index = all.firstIndex(of: rule) else { return false }
-      all.remove(at: index)
-      return true
-    }
+    let all = try self.rules(isIPv6: false) + self.rules(isIPv6: true)
+    return rules.filter { rule in all.contains(where: rule.isMeant) }
   }
 }
 

@@ -113,6 +113,15 @@ extension Tunnel {
     return try body()
   }
 
+  /// Waits until no other command, of any tunnel, chooses a mark or a priority; until the turn ends, none does.
+  func takeTurn() throws(TunnelError) -> OwnedDescriptor {
+    do {
+      return try StateDirectory.takeTurn()
+    } catch {
+      throw TunnelError("cannot lock \(StateDirectory.path): \(error)")
+    }
+  }
+
   func stopIfInterrupted() throws(TunnelError) {
     if isInterrupted() { throw TunnelError("interrupted") }
   }

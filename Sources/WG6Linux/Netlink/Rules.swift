@@ -60,14 +60,27 @@ extension NetlinkSocket {
     unsafe try NetlinkTrain.send(request.message, for: operation, explain: rule.explanation)
   }
 
+  /// The priority that the kernel gives now to a rule that names none: it then stands before all others but the first.
+  /// `nil` where the kernel leaves that open.
+  public func nextRulePriority(isIPv6: Bool) throws(NetlinkError) -> UInt32? {
+    let priorities = try readRules(isIPv6: isIPv6) { answer in answer.number(FRA_PRIORITY, behind: fib_rule_hdr.self) ?? 0 }
+    return priorities.count > 1 && priorities[1] > 0 ? priorities[1] - 1 : nil
+  }
+
   /// The rules of a family in their order: those that a `PolicyRule` can say in full. None where the kernel has no policy
   /// routing of this family.
   public func rules(isIPv6: Bool) throws(NetlinkError) -> [PolicyRule] {
+    try readRules(isIPv6: isIPv6) { PolicyRule($0, isIPv6: isIPv6) }
+  }
+
+  private func readRules<Value>(
+    isIPv6: Bool, _ read: @escaping (NetlinkAnswer) -> Value?
+  ) throws(NetlinkError) -> [Value] {
     var header = fib_rule_hdr()
     header.family = UInt8(isIPv6 ? AF_INET6 : AF_INET)
     let operation = "read the rules of \(isIPv6 ? "IPv6" : "IPv4")"
     let request = try NetlinkRequest(RTM_GETRULE, flags: NLM_F_DUMP, header, for: operation)
-    return try NetlinkList.read(request, for: operation) { PolicyRule($0, isIPv6: isIPv6) }
+    return try NetlinkList.read(request, for: operation, read)
   }
 }
 
@@ -114,8 +127,8 @@ extension PolicyRule {
       priority: answer.number(FRA_PRIORITY, behind: Header.self) ?? 0)
   }
 
-  /// Whether `other`, which has a priority, is this rule.
-  fileprivate func isMeant(_ other: PolicyRule) -> Bool {
+  /// Whether `other`, which has a priority, is this rule: with any, if this one names none.
+  public func isMeant(_ other: PolicyRule) -> Bool {
     var same = other
     if priority == nil { same.priority = nil }
     return same == self
