@@ -41,10 +41,11 @@ extension Tunnel {
       let endpoints = try order.file.endpoints(
         known: remains.known, retries: order.retries, waiting: order.waiting)
       for failure in endpoints.missing.values { warn("\(failure); the tunnel comes up without, and goes on asking") }
+      let turn = try takeTurn()
       let setup = try plan(order.file.configuration, endpoints.found)
-      for finding in order.file.findings(setup.coverage, endpoints.found) { warn(finding) }
-
       var journal = try begin(order.file.journalEntries(setup, endpoints) + remains.firewall)
+      _ = consume turn
+      for finding in order.file.findings(setup.coverage, endpoints.found) { warn(finding) }
       var child: Child?
       do throws(TunnelError) {
         try raise(order, setup, &journal, &child)
@@ -73,7 +74,7 @@ extension Tunnel {
   ) throws(TunnelError) -> Setup {
     let netlink = try openNetlink()
     do {
-      let machine = try Machine.this(netlink, link: nil, mark: 0)
+      let machine = try Machine.this(netlink, link: nil, mark: 0, taken: marksOfOthers())
       return try Setup(configuration, interface: interface, endpoints: endpoints, machine: machine)
     } catch {
       throw TunnelError(error)

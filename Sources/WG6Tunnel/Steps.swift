@@ -137,6 +137,11 @@ extension Tunnel {
     return settings
   }
 
+  /// The marks that other tunnels of this namespace have chosen, and with them tables of these numbers.
+  func marksOfOthers() -> Set<UInt32> {
+    Set(entriesOfOthers().compactMap { entry in if case .mark(let mark) = entry { mark } else { nil } })
+  }
+
   /// What the journals of other tunnels of this namespace say.
   func entriesOfOthers() -> [Journal.Entry] {
     StateDirectory.interfaces().filter { $0 != interface }.flatMap { other -> [Journal.Entry] in
