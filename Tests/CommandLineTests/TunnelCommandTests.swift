@@ -42,8 +42,7 @@ struct `Tunnels up and down` {
     let space = try Namespace(device: false)
     let file = try configuration(space)
     try space.require(space.wg6(["up", file]))
-    try kill(space)
-    try waitUntil("the interface is gone") { !space.hasLink }
+    try space.killDaemon()
     #expect(space.hasSocket)
     #expect(try space.wg6(["show", "interfaces"]).output.contains(space.interface) == false)
     try space.require(space.wg6(["up", file]))
@@ -130,7 +129,7 @@ struct `Tunnels up and down` {
     let space = try Namespace(device: false)
     let file = try configuration(space)
     try space.require(space.wg6(["up", "--no-offload", "uso,tso", file]))
-    #expect(try daemons(of: space).map { $0.words.contains("--no-offload=tso,uso") } == [true])
+    #expect(try space.daemons().map { $0.words.contains("--no-offload=tso,uso") } == [true])
     try space.require(space.wg6(["down", file]))
     for (arguments, environment) in [
       (["--no-offload", "tso,ufo"], [:]), (["--no-offload="], [:]), ([], ["WG6_NO_OFFLOAD": "fast"]),
@@ -141,7 +140,7 @@ struct `Tunnels up and down` {
     }
     // Nothing is said there.
     try space.require(space.wg6(["up", file], environment: ["WG6_NO_OFFLOAD": ""]))
-    #expect(try daemons(of: space).map(\.words.count) == [2])
+    #expect(try space.daemons().map(\.words.count) == [2])
     try space.require(space.wg6(["down", file]))
   }
 
@@ -157,7 +156,7 @@ struct `Tunnels up and down` {
       #expect(!space.hasLink && !space.hasSocket)
     }
     try space.require(space.wg6(["up", file], environment: ["WG6_CIPHER": "sodium", "WG6_THREADS": "5"]))
-    #expect(try daemons(of: space).map { $0.words.contains("--threads=5") } == [true])
+    #expect(try space.daemons().map { $0.words.contains("--threads=5") } == [true])
     try space.require(space.wg6(["down", file]))
   }
 
@@ -194,24 +193,5 @@ struct `Tunnels up and down` {
       AllowedIPs = \(allowedIPs)
       Endpoint = 127.0.0.1:5555
       """)
-  }
-
-  /// `kill -9` of the daemon that has our interface's name for its argument.
-  private func kill(_ space: Namespace) throws {
-    for daemon in try daemons(of: space) { Foundation.kill(daemon.process, SIGKILL) }
-  }
-
-  /// The processes that serve the interface, and how they were called.
-  private func daemons(of space: Namespace) throws -> [(process: Int32, words: [String])] {
-    try FileManager.default.contentsOfDirectory(atPath: "/proc").compactMap { entry in
-      guard let process = Int32(entry), let line = FileManager.default.contents(atPath: "/proc/\(entry)/cmdline") else {
-        return nil
-      }
-      let words = line.split(separator: 0).map { String(decoding: $0, as: UTF8.self) }
-      guard words.last == space.interface,
-        words.first?.hasSuffix(URL(fileURLWithPath: Programs.daemon!).lastPathComponent) == true
-      else { return nil }
-      return (process, words)
-    }
   }
 }
