@@ -61,7 +61,7 @@ extension Tunnel {
   }
 
   /// Waits until nobody answers for the interface any more, and removes the socket where the daemon did not.
-  public func awaitAbsence() throws(TunnelError) {
+  func awaitAbsence() throws(TunnelError) {
     let isGone = try wait(seconds: 5) { () throws(TunnelError) in !ControlSocket.isAlive(interface) }
     guard isGone else { throw TunnelError("the interface is gone, but its daemon still answers after 5 seconds") }
     ControlSocket.removeStale(interface)

@@ -7,11 +7,13 @@ extension Tunnel {
   /// Takes the tunnel down: undoes what the journal says, in the opposite order, so that the kill switch goes last. Needs
   /// neither the file nor the daemon nor DNS, and stops at nothing; what went wrong is told at the end.
   ///
-  /// - Parameter reading: reads a configuration file, for one that is to be saved.
+  /// - Parameters:
+  ///   - patience: seconds to wait where another command is changing the tunnel.
+  ///   - reading: reads a configuration file, for one that is to be saved.
   public func down(
-    runsHooks: Bool, reading: (_ path: String) throws(TunnelError) -> ConfigurationFile
+    runsHooks: Bool, patience: Int = 0, reading: (_ path: String) throws(TunnelError) -> ConfigurationFile
   ) throws(TunnelError) {
-    try alone { () throws(TunnelError) in
+    try alone(patience: patience) { () throws(TunnelError) in
       let isServed = try isHere()
       guard var journal = try readJournal() else {
         defer { releasePrograms() }
@@ -23,13 +25,32 @@ extension Tunnel {
       if hooks, !journal.contains(.leaving) { tryHooks(journal.entries.compactMap(\.preDown)) }
       if journal.contains(.complete), !journal.contains(.leaving) {
         if journal.contains(.saves), isServed { trySaving(journal, reading) }
-        try write(.leaving, &journal)
+        do throws(TunnelError) {
+          try write(.leaving, &journal)
+        } catch {
+          warn("\(error)")
+        }
       }
-      let problems = undo(journal)
+      let remains = undo(journal)
       releasePrograms()
       if hooks { tryHooks(journal.entries.compactMap(\.postDown)) }
-      journal.remove()
-      if let first = problems.first { throw TunnelError(first) }
+      end(journal, remains)
+      if let first = remains.problems.first { throw TunnelError(first) }
+    }
+  }
+
+  /// Cleans up behind a daemon that ended and was this process's child, unless whoever ended it has. One that ended
+  /// `unexpectedly` leaves the kill switch in force, for the next `up` or `down`.
+  public func daemonEnded(runsHooks: Bool, unexpectedly: Bool) throws(TunnelError) {
+    try alone(patience: 10) { () throws(TunnelError) in
+      // A new tunnel may have come up under the name meanwhile.
+      guard try !isHere(), let journal = try readJournal(), journal.contains(.complete) else { return }
+      let remains = undo(journal, keepingKillSwitch: unexpectedly)
+      if remains.hasKillSwitch { warn("the kill switch stays in force until the next “up” or “down”") }
+      releasePrograms()
+      if runsHooks { tryHooks(journal.entries.compactMap(\.postDown)) }
+      end(journal, remains)
+      if let first = remains.problems.first { throw TunnelError(first) }
     }
   }
 
@@ -62,46 +83,62 @@ extension Tunnel {
       throw TunnelError("it is up already")
     }
     tell("cleaning up after a command or a daemon that died")
-    var remains = Remains()
-    remains.firewall = journal.entries.filter { keepingFirewall && $0.isKillSwitch }
-    if !remains.firewall.isEmpty {
-      for case .found(let name, let endpoint) in journal.entries { remains.known[name] = endpoint }
-    }
-    for problem in undo(journal, keeping: remains.firewall) { warn(problem) }
+    let remains = undo(journal, keepingKillSwitch: keepingFirewall)
+    for problem in remains.problems { warn(problem) }
     if journal.contains(.complete) { tryHooks(journal.entries.compactMap(\.postDown)) }
-    if remains.firewall.isEmpty { journal.remove() }
+    end(journal, remains)
     return remains
   }
 
-  /// What an `up` that cleaned up goes on with.
+  /// What is still there when a journal has been undone.
   struct Remains {
-    /// The entries of a kill switch that is in force.
-    var firewall: [Journal.Entry] = []
-    /// What names were found to be before.
+    /// The kill switch where it stays in force, and what could not be undone.
+    var entries: [Journal.Entry] = []
+    /// Why not.
+    var problems: [String] = []
+    /// What names were found to be before, while the kill switch keeps everybody from asking.
     var known: [String: Endpoint] = [:]
+    var hasKillSwitch: Bool { entries.contains(where: \.isKillSwitch) }
   }
 
-  /// Undoes what the journal says, the last first, whatever happens; returns what went wrong.
-  @discardableResult
-  func undo(_ journal: borrowing Journal, keeping kept: [Journal.Entry] = []) -> [String] {
-    var problems: [String] = []
+  /// Undoes what the journal says, the last first, whatever happens.
+  func undo(_ journal: borrowing Journal, keepingKillSwitch: Bool = false) -> Remains {
+    var remains = Remains()
     var done: Set<Journal.Entry> = []
-    for entry in journal.entries.reversed() where !kept.contains(entry) {
-      // Rules may be alike: each was added.
-      if !entry.isRule, !done.insert(entry).inserted { continue }
+    for entry in journal.entries.reversed() where done.insert(entry).inserted {
+      if keepingKillSwitch, entry.isKillSwitch {
+        remains.entries.insert(entry, at: 0)
+        continue
+      }
       do throws(TunnelError) {
         if try undo(entry) { Fault.point() }
       } catch {
-        problems.append("\(error)")
+        remains.entries.insert(entry, at: 0)
+        remains.problems.append("\(error)")
       }
     }
-    return problems
+    if remains.hasKillSwitch {
+      for case .found(let name, let endpoint) in journal.entries { remains.known[name] = endpoint }
+    }
+    return remains
+  }
+
+  /// Leaves a journal of what remains, for the next command to try again, or none.
+  func end(_ journal: consuming Journal, _ remains: Remains) {
+    guard !remains.entries.isEmpty else { return journal.remove() }
+    let context = journal.entries.filter { $0.isContext }
+    do {
+      try journal.replace(with: context + remains.entries)
+    } catch {
+      warn("\(journal.path): \(error)")
+    }
   }
 
   /// Whether there was anything to undo.
   private func undo(_ entry: Journal.Entry) throws(TunnelError) -> Bool {
     switch entry {
-    case .rule(let rule):
+    // One that was not added any more may have become another tunnel's.
+    case .rule(let rule) where !entriesOfOthers().contains(entry):
       tell("removing the rule \(rule)")
       let netlink = try openNetlink()
       do {
@@ -150,7 +187,13 @@ extension Tunnel {
 }
 
 extension Journal.Entry {
-  var isRule: Bool { if case .rule = self { true } else { false } }
+  /// Whether it tells of no change, but of what tunnel the changes are.
+  fileprivate var isContext: Bool {
+    switch self {
+    case .namespace, .file, .found: true
+    default: false
+    }
+  }
   var isKillSwitch: Bool { if case .firewall(_, true) = self { true } else { false } }
   fileprivate var preDown: String? { if case .preDown(let command) = self { command } else { nil } }
   fileprivate var postDown: String? { if case .postDown(let command) = self { command } else { nil } }

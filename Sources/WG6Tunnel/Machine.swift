@@ -13,11 +13,16 @@ struct Machine {
   var defaultPathMTU: () -> Int? = { nil }
 
   /// This machine, asked through `netlink`; ways are looked up under `mark`, which keeps out of the tunnel, whose
-  /// interface is `link` where it is up already.
-  static func this(_ netlink: borrowing NetlinkSocket, link: Link?, mark: UInt32) throws(NetlinkError) -> Machine {
+  /// interface is `link` where it is up already. The tables in `taken` are somebody's before they have a route.
+  static func this(
+    _ netlink: borrowing NetlinkSocket, link: Link?, mark: UInt32, taken: Set<UInt32>
+  ) throws(NetlinkError) -> Machine {
     var machine = Machine(connectedNetworks: try netlink.connectedNetworks(except: link?.index))
     // A socket of their own, for the closures outlive a borrow.
-    machine.isTableEmpty = { (table) throws(NetlinkError) in try NetlinkSocket().isTableEmpty(table) }
+    machine.isTableEmpty = { (table) throws(NetlinkError) in
+      if taken.contains(table) { return false }
+      return try NetlinkSocket().isTableEmpty(table)
+    }
     let index = link?.index
     machine.pathMTU = { address in (try? NetlinkSocket())?.routeMTU(to: address, mark: mark, past: index) }
     machine.defaultPathMTU = { (try? NetlinkSocket())?.defaultRouteMTU() }

@@ -32,7 +32,7 @@ public struct UpOrder {
 
 extension Tunnel {
   /// Brings the tunnel up: firewall, daemon, device, addresses, link, resolver, routes, rules, in this order. When a step
-  /// fails, everything is as it was before. Returns the daemon where it stays a child.
+  /// fails, everything is as it was before; a kill switch that a dead daemon left in force stays so. Returns the daemon where it stays a child.
   public func up(_ order: UpOrder) throws(TunnelError) -> Child? {
     try alone { () throws(TunnelError) in
       let remains = try recover(keepingFirewall: order.file.configuration.killSwitch != .off)
@@ -41,18 +41,21 @@ extension Tunnel {
       let endpoints = try order.file.endpoints(
         known: remains.known, retries: order.retries, waiting: order.waiting)
       for failure in endpoints.missing.values { warn("\(failure); the tunnel comes up without, and goes on asking") }
+      let turn = try takeTurn()
       let setup = try plan(order.file.configuration, endpoints.found)
+      var journal = try begin(order.file.journalEntries(setup, endpoints) + remains.entries)
+      _ = consume turn
       for finding in order.file.findings(setup.coverage, endpoints.found) { warn(finding) }
-
-      var journal = try begin(order.file.journalEntries(setup, endpoints) + remains.firewall)
       var child: Child?
       do throws(TunnelError) {
         try raise(order, setup, &journal, &child)
       } catch {
         tell("undoing")
         child?.send(signal: SIGTERM)
-        undo(journal)
-        journal.remove()
+        let remains = undo(journal, keepingKillSwitch: remains.hasKillSwitch)
+        for problem in remains.problems { warn(problem) }
+        if remains.hasKillSwitch { warn("the kill switch of before stays in force until the next “up” or “down”") }
+        end(journal, remains)
         throw error
       }
       if !endpoints.missing.isEmpty { askOn(order.program) }
@@ -73,7 +76,7 @@ extension Tunnel {
   ) throws(TunnelError) -> Setup {
     let netlink = try openNetlink()
     do {
-      let machine = try Machine.this(netlink, link: nil, mark: 0)
+      let machine = try Machine.this(netlink, link: nil, mark: 0, taken: marksOfOthers())
       return try Setup(configuration, interface: interface, endpoints: endpoints, machine: machine)
     } catch {
       throw TunnelError(error)

@@ -37,7 +37,8 @@ extension Tunnel {
       let changes: [Change]
       let setup: Setup
       do throws(NetlinkError) {
-        let machine = try Machine.this(netlink, link: link, mark: status.firewallMark)
+        let machine = try Machine.this(
+          netlink, link: link, mark: status.firewallMark, taken: marksOfOthers())
         setup = try Setup(
           file.configuration, interface: interface, endpoints: endpoints.found, machine: machine, previousMark: mark)
         let device = DeviceDifference(

@@ -186,9 +186,7 @@ extension NetlinkSocket {
   borrowing func present(_ rules: [PolicyRule]) throws(NetlinkError) -> [PolicyRule] {
     if rules.isEmpty { return [] }
     let all = try self.rules(isIPv6: false) + self.rules(isIPv6: true)
-    return rules.filter { rule in
-      all.contains { rule.priority == nil ? $0.withoutPriority == rule : $0 == rule }
-    }
+    return rules.filter { rule in all.contains(where: rule.isMeant) }
   }
 }
 

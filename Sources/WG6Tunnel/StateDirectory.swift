@@ -1,5 +1,6 @@
 import Glibc
 import SystemPackage
+import WG6Linux
 
 /// Where what is known of the tunnels of this machine lies: a journal and a lock for each.
 public enum StateDirectory {
@@ -8,6 +9,17 @@ public enum StateDirectory {
   /// The directory, made where it is missing; nobody but its owner looks into it.
   static func prepare() throws(Errno) {
     if unsafe mkdir(path, 0o700) != 0, errno != EEXIST { throw Errno(rawValue: errno) }
+  }
+
+  /// Waits for a lock that all tunnels of this machine share, and takes it; it ends with the descriptor.
+  static func takeTurn() throws(Errno) -> OwnedDescriptor {
+    let descriptor = unsafe open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+    guard descriptor >= 0 else { throw Errno(rawValue: errno) }
+    let turn = OwnedDescriptor(descriptor)
+    while flock(turn.rawValue, LOCK_EX) != 0 {
+      guard errno == EINTR else { throw Errno(rawValue: errno) }
+    }
+    return turn
   }
 
   /// Interfaces that have a journal.

@@ -64,20 +64,23 @@ extension Tunnel {
     Fault.point()
   }
 
+  /// Rules of several tunnels may be alike but for their priority. It is the one that the kernel would choose, chosen
+  /// here so that the journal tells which of them is this tunnel's.
   func add(_ rule: PolicyRule, _ netlink: borrowing NetlinkSocket, _ journal: inout Journal) throws(TunnelError) {
     tell("rule \(rule)")
-    var placed = rule
     do {
-      // Said outright, so that it is this one that is removed, where another tunnel has one like it.
-      if rule.priority == nil { placed.priority = try netlink.nextRulePriority(isIPv6: rule.isIPv6) }
-    } catch {
-      throw TunnelError(error)
-    }
-    try write(.rule(placed), &journal)
-    do {
-      try netlink.addRule(placed)
-    } catch {
+      let turn = try takeTurn()
+      var rule = rule
+      rule.priority = try netlink.nextRulePriority(isIPv6: rule.isIPv6)
+      try write(.rule(rule), &journal)
+      try netlink.addRule(rule)
+      _ = consume turn
+    } catch let error as NetlinkError {
       throw TunnelError("the rule “\(rule)”: \(error.reason)")
+    } catch let error as TunnelError {
+      throw error
+    } catch {
+      throw TunnelError("\(error)")
     }
     Fault.point()
   }
@@ -85,7 +88,7 @@ extension Tunnel {
   /// Sets a kernel setting, and remembers what it was, or what it was before another tunnel set it.
   func set(_ name: String, to value: String, _ journal: inout Journal) throws(TunnelError) {
     do {
-      let before = try Tunnel.settingsOfOthers(than: interface)[name] ?? Sysctl.value(of: name)
+      let before = try settingsOfOthers()[name] ?? Sysctl.value(of: name)
       if before == value { return }
       tell("\(name) = \(value)")
       try write(.setting(name: name, before: before), &journal)
@@ -100,7 +103,7 @@ extension Tunnel {
 
   /// Gives a kernel setting its value back, unless another tunnel needs it as it is.
   func restore(_ name: String, _ before: String) throws(TunnelError) {
-    guard Tunnel.settingsOfOthers(than: interface)[name] == nil else { return }
+    guard settingsOfOthers()[name] == nil else { return }
     tell("\(name) = \(before)")
     do {
       try Sysctl.set(name, to: before)
@@ -128,13 +131,23 @@ extension Tunnel {
   }
 
   /// What kernel settings were before other tunnels of this namespace changed them.
-  static func settingsOfOthers(than interface: String) -> [String: String] {
+  func settingsOfOthers() -> [String: String] {
     var settings: [String: String] = [:]
-    for other in StateDirectory.interfaces() where other != interface {
-      guard let journal = try? Journal.read(other), journal.isOfThisNamespace else { continue }
-      for case .setting(let name, let before) in journal.entries { settings[name] = before }
-    }
+    for case .setting(let name, let before) in entriesOfOthers() { settings[name] = before }
     return settings
+  }
+
+  /// The marks that other tunnels of this namespace have chosen, and with them tables of these numbers.
+  func marksOfOthers() -> Set<UInt32> {
+    Set(entriesOfOthers().compactMap { entry in if case .mark(let mark) = entry { mark } else { nil } })
+  }
+
+  /// What the journals of other tunnels of this namespace say.
+  func entriesOfOthers() -> [Journal.Entry] {
+    StateDirectory.interfaces().filter { $0 != interface }.flatMap { other -> [Journal.Entry] in
+      guard let journal = try? Journal.read(other), journal.isOfThisNamespace else { return [] }
+      return journal.entries
+    }
   }
 }
 

@@ -99,18 +99,33 @@ struct Endpoints {
 }
 
 extension Tunnel {
-  /// Does `body` while no other command changes this tunnel.
-  func alone<Result>(_ body: () throws(TunnelError) -> Result) throws(TunnelError) -> Result {
-    let lock: InterfaceLock
-    do {
-      lock = try InterfaceLock(interface)
-    } catch .wouldBlock {
-      throw TunnelError("another command is changing it right now")
-    } catch {
-      throw TunnelError("cannot lock \(StateDirectory.path)/\(interface).lock: \(error)")
+  /// Does `body` while no other command changes this tunnel; waits for one up to `patience` seconds.
+  func alone<Result>(
+    patience: Int = 0, _ body: () throws(TunnelError) -> Result
+  ) throws(TunnelError) -> Result {
+    var lock: InterfaceLock?
+    _ = try wait(seconds: patience) { () throws(TunnelError) in
+      do throws(Errno) {
+        lock = try InterfaceLock(interface)
+        return true
+      } catch .wouldBlock {
+        return false
+      } catch {
+        throw TunnelError("cannot lock \(StateDirectory.path)/\(interface).lock: \(error)")
+      }
     }
+    guard let lock else { throw TunnelError("another command is changing it right now") }
     defer { lock.release() }
     return try body()
+  }
+
+  /// Waits until no other command, of any tunnel, chooses a mark or a priority; until the turn ends, none does.
+  func takeTurn() throws(TunnelError) -> OwnedDescriptor {
+    do {
+      return try StateDirectory.takeTurn()
+    } catch {
+      throw TunnelError("cannot lock \(StateDirectory.path): \(error)")
+    }
   }
 
   func stopIfInterrupted() throws(TunnelError) {

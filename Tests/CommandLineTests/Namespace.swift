@@ -64,6 +64,31 @@ final class Namespace {
     return path
   }
 
+  /// `kill -9` of the daemon that has our interface's name for its argument.
+  func killDaemon() throws {
+    for daemon in try daemons() { kill(daemon.process, SIGKILL) }
+    try waitUntil("the interface is gone") { !hasLink }
+  }
+
+  /// The processes that serve the interface, and how they were called.
+  func daemons() throws -> [(process: Int32, words: [String])] {
+    try processes { words in
+      words.last == interface
+        && words.first?.hasSuffix(URL(fileURLWithPath: Programs.daemon!).lastPathComponent) == true
+    }
+  }
+
+  /// The processes that were called in some way.
+  func processes(where condition: ([String]) -> Bool) throws -> [(process: Int32, words: [String])] {
+    try FileManager.default.contentsOfDirectory(atPath: "/proc").compactMap { entry in
+      guard let process = Int32(entry), let line = FileManager.default.contents(atPath: "/proc/\(entry)/cmdline") else {
+        return nil
+      }
+      let words = line.split(separator: 0).map { String(decoding: $0, as: UTF8.self) }
+      return condition(words) ? (process, words) : nil
+    }
+  }
+
   func require(_ outcome: Outcome) throws {
     try #require(outcome.status == 0, "\(outcome.errors)")
   }

@@ -20,6 +20,7 @@ enum Programs {
   static let wg = find("wg")
   static let wgQuick = find("wg-quick")
   static let ip = find("ip")
+  static let nft = find("nft")
   /// `WG6_TEST_DAEMON` lets the command line be tried with another daemon, as wireguard-go.
   static let daemon: String? =
     ProcessInfo.processInfo.environment["WG6_TEST_DAEMON"].map { find($0) } ?? "\(directory)/wg6d"

@@ -42,8 +42,7 @@ struct `Tunnels up and down` {
     let space = try Namespace(device: false)
     let file = try configuration(space)
     try space.require(space.wg6(["up", file]))
-    try kill(space)
-    try waitUntil("the interface is gone") { !space.hasLink }
+    try space.killDaemon()
     #expect(space.hasSocket)
     #expect(try space.wg6(["show", "interfaces"]).output.contains(space.interface) == false)
     try space.require(space.wg6(["up", file]))
@@ -130,7 +129,7 @@ struct `Tunnels up and down` {
     let space = try Namespace(device: false)
     let file = try configuration(space)
     try space.require(space.wg6(["up", "--no-offload", "uso,tso", file]))
-    #expect(try daemons(of: space).map { $0.words.contains("--no-offload=tso,uso") } == [true])
+    #expect(try space.daemons().map { $0.words.contains("--no-offload=tso,uso") } == [true])
     try space.require(space.wg6(["down", file]))
     for (arguments, environment) in [
       (["--no-offload", "tso,ufo"], [:]), (["--no-offload="], [:]), ([], ["WG6_NO_OFFLOAD": "fast"]),
@@ -141,7 +140,7 @@ struct `Tunnels up and down` {
     }
     // Nothing is said there.
     try space.require(space.wg6(["up", file], environment: ["WG6_NO_OFFLOAD": ""]))
-    #expect(try daemons(of: space).map(\.words.count) == [2])
+    #expect(try space.daemons().map(\.words.count) == [2])
     try space.require(space.wg6(["down", file]))
   }
 
@@ -157,7 +156,7 @@ struct `Tunnels up and down` {
       #expect(!space.hasLink && !space.hasSocket)
     }
     try space.require(space.wg6(["up", file], environment: ["WG6_CIPHER": "sodium", "WG6_THREADS": "5"]))
-    #expect(try daemons(of: space).map { $0.words.contains("--threads=5") } == [true])
+    #expect(try space.daemons().map { $0.words.contains("--threads=5") } == [true])
     try space.require(space.wg6(["down", file]))
   }
 
@@ -188,15 +187,14 @@ struct `Tunnels up and down` {
     let up = try space.wg6(["up", file])
     #expect(up.status == 0 && up.errors.contains("`late.example:5555'"), "\(up.errors)")
     #expect(try space.wg(["show", space.interface, "endpoints"]).output.hasSuffix("\t(none)\n"))
-    let askers = { try self.processes { $0.contains("resolve") && $0.last == space.interface } }
-    #expect(try askers().count == 1)
+    #expect(try askers(of: space).count == 1)
 
     let hosts = try #require(FileHandle(forWritingAtPath: "\(etc)/hosts"))
     try hosts.write(contentsOf: Data("192.0.2.77 late.example\n".utf8))
     try waitUntil("the peer has its endpoint") {
       try space.wg(["show", space.interface, "endpoints"]).output.hasSuffix("\t192.0.2.77:5555\n")
     }
-    try waitUntil("nobody asks any more") { try askers().isEmpty }
+    try waitUntil("nobody asks any more") { try askers(of: space).isEmpty }
     // The address that it has now is the file's; where the peer went since then is its own.
     try space.require(space.wg(["set", space.interface, "peer", peer(of: space), "endpoint", "192.0.2.78:1"]))
     #expect(try space.wg6(["reload", "--dry-run", file]).output == "nothing to change\n")
@@ -212,9 +210,7 @@ struct `Tunnels up and down` {
     let file = try configuration(space, endpoint: "never.example:5555")
     try space.require(space.wg6(["up", file]))
     try space.require(space.wg6(["down", file]))
-    try waitUntil("nobody asks any more") {
-      try processes { $0.contains("resolve") && $0.last == space.interface }.isEmpty
-    }
+    try waitUntil("nobody asks any more") { try askers(of: space).isEmpty }
     // Nothing could be asked any more behind a kill switch, and so it is asked for in time, or not brought up.
     let closed = try configuration(space, "KillSwitch = yes", endpoint: "never.example:5555")
     let up = try space.wg6(["up", closed], environment: ["WG_ENDPOINT_RESOLUTION_RETRIES": "0"])
@@ -246,29 +242,8 @@ struct `Tunnels up and down` {
       """)
   }
 
-  /// `kill -9` of the daemon that has our interface's name for its argument.
-  private func kill(_ space: Namespace) throws {
-    for daemon in try daemons(of: space) { Foundation.kill(daemon.process, SIGKILL) }
-  }
-
-  /// The processes that serve the interface, and how they were called.
-  private func daemons(of space: Namespace) throws -> [(process: Int32, words: [String])] {
-    try processes { words in
-      words.last == space.interface
-        && words.first?.hasSuffix(URL(fileURLWithPath: Programs.daemon!).lastPathComponent) == true
-    }
-  }
-
-  /// The processes that were called in some way.
-  private func processes(
-    where condition: ([String]) -> Bool
-  ) throws -> [(process: Int32, words: [String])] {
-    try FileManager.default.contentsOfDirectory(atPath: "/proc").compactMap { entry in
-      guard let process = Int32(entry), let line = FileManager.default.contents(atPath: "/proc/\(entry)/cmdline") else {
-        return nil
-      }
-      let words = line.split(separator: 0).map { String(decoding: $0, as: UTF8.self) }
-      return condition(words) ? (process, words) : nil
-    }
+  /// The processes that ask for names for the interface.
+  private func askers(of space: Namespace) throws -> [Int32] {
+    try space.processes { $0.contains("resolve") && $0.last == space.interface }.map(\.process)
   }
 }

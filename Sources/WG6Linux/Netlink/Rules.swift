@@ -11,7 +11,7 @@ public struct PolicyRule: Hashable, Sendable, CustomStringConvertible {
   public var table: UInt32
   /// Routes of this prefix length or shorter don't count.
   public var suppressedPrefixLength: Int?
-  /// Lower ones are asked first; `nil` leaves it to the kernel, see `nextRulePriority`.
+  /// Lower ones are asked first; `nil` leaves it to the kernel, which puts the rule before all others of its family.
   public var priority: UInt32?
 
   public init(
@@ -49,13 +49,6 @@ extension NetlinkSocket {
     unsafe try NetlinkTrain.send(request.message, for: operation, explain: rule.explanation)
   }
 
-  /// The priority that the kernel gives a rule that names none, so that it is asked before all others of its family but the
-  /// first, which is the local table's: one below the second's. `nil` where there are not so many.
-  public func nextRulePriority(isIPv6: Bool) throws(NetlinkError) -> UInt32? {
-    let priorities = try answers(isIPv6: isIPv6) { $0.number(FRA_PRIORITY, behind: fib_rule_hdr.self) ?? 0 }
-    return priorities.count > 1 && priorities[1] > 1 ? priorities[1] - 1 : nil
-  }
-
   /// Removes one such rule, of any priority if `rule` names none. Throws `isMissing` where there is none.
   public func removeRule(_ rule: PolicyRule) throws(NetlinkError) {
     let operation = "remove the rule \(rule)"
@@ -67,20 +60,27 @@ extension NetlinkSocket {
     unsafe try NetlinkTrain.send(request.message, for: operation, explain: rule.explanation)
   }
 
+  /// The priority that the kernel gives now to a rule that names none: it then stands before all others but the first.
+  /// `nil` where the kernel leaves that open.
+  public func nextRulePriority(isIPv6: Bool) throws(NetlinkError) -> UInt32? {
+    let priorities = try readRules(isIPv6: isIPv6) { answer in answer.number(FRA_PRIORITY, behind: fib_rule_hdr.self) ?? 0 }
+    return priorities.count > 1 && priorities[1] > 0 ? priorities[1] - 1 : nil
+  }
+
   /// The rules of a family in their order: those that a `PolicyRule` can say in full. None where the kernel has no policy
   /// routing of this family.
   public func rules(isIPv6: Bool) throws(NetlinkError) -> [PolicyRule] {
-    try answers(isIPv6: isIPv6) { PolicyRule($0, isIPv6: isIPv6) }
+    try readRules(isIPv6: isIPv6) { PolicyRule($0, isIPv6: isIPv6) }
   }
 
-  private func answers<Value>(
-    isIPv6: Bool, _ value: @escaping (NetlinkAnswer) -> Value?
+  private func readRules<Value>(
+    isIPv6: Bool, _ read: @escaping (NetlinkAnswer) -> Value?
   ) throws(NetlinkError) -> [Value] {
     var header = fib_rule_hdr()
     header.family = UInt8(isIPv6 ? AF_INET6 : AF_INET)
     let operation = "read the rules of \(isIPv6 ? "IPv6" : "IPv4")"
     let request = try NetlinkRequest(RTM_GETRULE, flags: NLM_F_DUMP, header, for: operation)
-    return try NetlinkList.read(request, for: operation, value)
+    return try NetlinkList.read(request, for: operation, read)
   }
 }
 
@@ -127,8 +127,8 @@ extension PolicyRule {
       priority: answer.number(FRA_PRIORITY, behind: Header.self) ?? 0)
   }
 
-  /// Whether `other`, which has a priority, is this rule.
-  fileprivate func isMeant(_ other: PolicyRule) -> Bool {
+  /// Whether `other`, which has a priority, is this rule: with any, if this one names none.
+  public func isMeant(_ other: PolicyRule) -> Bool {
     var same = other
     if priority == nil { same.priority = nil }
     return same == self

@@ -6,8 +6,10 @@ import WG6Linux
 struct Signals: ~Copyable {
   private var set: sigset_t
 
-  /// Blocks the signals for the rest of this process; `pending` and `wait` notice them.
+  /// Blocks the signals for the rest of this process; `watch` and `wait` notice them. Nobody who stopped listening to what
+  /// is told ends it half-way either.
   static func block() -> Signals {
+    signal(SIGPIPE, SIG_IGN)
     var set = sigset_t()
     unsafe sigemptyset(&set)
     for signal in [SIGINT, SIGTERM, SIGHUP, SIGCHLD] { unsafe sigaddset(&set, signal) }
@@ -24,15 +26,18 @@ struct Signals: ~Copyable {
     }
   }
 
-  /// Waits until `child` ends, passing on signals to end, and SIGHUP as it is: a daemon takes it for the order to reload.
-  /// From a terminal it says that the terminal is gone, and so ends too.
-  mutating func wait(for child: Child) throws -> Child.Ending {
+  /// Waits for a signal to end, or until `child` ends: then returns how. Passes SIGHUP on: a daemon takes it for the order
+  /// to reload. From a terminal it says that the terminal is gone, and so to end too.
+  mutating func wait(for child: Child) throws -> Child.Ending? {
     while true {
       if let ending = try child.poll() { return ending }
       var signal: Int32 = 0
       guard unsafe sigwait(&set, &signal) == 0 else { continue }
-      let isReload = signal == SIGHUP && isatty(STDIN_FILENO) == 0
-      if signal != SIGCHLD { child.send(signal: isReload ? SIGHUP : SIGTERM) }
+      switch signal {
+      case SIGCHLD: continue
+      case SIGHUP where isatty(STDIN_FILENO) == 0: child.send(signal: SIGHUP)
+      default: return nil
+      }
     }
   }
 }

@@ -55,14 +55,19 @@ struct Up: ParsableCommand {
     let tunnel = Tunnel(interface, isVerbose: verbose, signals)
     guard let child = try tunnel.attempt({ () throws(TunnelError) in try tunnel.up(order) }) else { return }
     if verbose { complain("\(interface): serving until SIGINT or SIGTERM") }
-    let ending = try signals.wait(for: child)
+    guard let ending = try signals.wait(for: child) else {
+      try tunnel.attempt { () throws(TunnelError) in
+        try tunnel.down(runsHooks: !noHooks, patience: 10, reading: ConfigurationSource.forSaving)
+      }
+      return
+    }
+    // Who deletes the interface has the daemon end well.
     try tunnel.attempt { () throws(TunnelError) in
-      try tunnel.awaitAbsence()
-      try tunnel.down(runsHooks: !noHooks, reading: ConfigurationSource.forSaving)
+      try tunnel.daemonEnded(runsHooks: !noHooks, unexpectedly: ending != .exited(0))
     }
     switch ending {
     case .exited(0): return
-    case .exited(let status): throw ExitCode(status)
+    case .exited(let status): throw failure("\(interface): the daemon ended with status \(status)")
     case .signalled(let signal): throw failure("\(interface): the daemon ended by signal \(signal)")
     }
   }

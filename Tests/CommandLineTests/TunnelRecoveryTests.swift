@@ -1,0 +1,188 @@
+import Foundation
+import Testing
+
+/// What tunnels do to one another, and what is left when commands, daemons or services fail.
+@Suite(.serialized, .enabled(if: Programs.canCompareDevices && Programs.nft != nil, Programs.devicesAbsence))
+struct `Tunnels beside each other and after a failure` {
+  @Test func `a crash and its cleaning up leave another tunnel's rules`() throws {
+    let space = try Namespace(device: false)
+    let (ours, theirs) = (space.interface, "\(space.interface)b")
+    let file = try configuration(space, named: ours, allowedIPs: "0.0.0.0/0, ::/0")
+    try space.require(space.wg6(["up", configuration(space, named: theirs, allowedIPs: "0.0.0.0/0, ::/0")]))
+    let before = try rules(space)
+    #expect(before.contains("suppress_prefixlength 0"))
+    for point in 1...12 {
+      try space.require(space.wg6(["up", file]))
+      #expect(try rules(space) != before)
+      // It may be done before that point.
+      _ = try space.wg6(["down", ours], environment: ["WG6_FAULT": "\(point)"])
+      _ = try space.wg6(["down", ours])
+      #expect(try rules(space) == before, "down, killed at point \(point)")
+    }
+    for point in 12...24 {
+      _ = try space.wg6(["up", file], environment: ["WG6_FAULT": "\(point)"])
+      _ = try space.wg6(["down", ours])
+      #expect(try rules(space) == before, "up, killed at point \(point)")
+    }
+    try space.require(space.wg6(["down", theirs]))
+    #expect(try !rules(space).contains("suppress_prefixlength"))
+  }
+
+  @Test func `a reload puts back rules that another program took, and no more`() throws {
+    let space = try Namespace(device: false)
+    let file = try configuration(space, allowedIPs: "0.0.0.0/0")
+    try space.require(space.wg6(["up", file]))
+    let before = try rules(space)
+    // As wg-quick does in a “down” of any tunnel.
+    try space.require(space.ip("-4", "rule", "delete", "table", "main", "suppress_prefixlength", "0"))
+    #expect(try rules(space) != before)
+    for _ in 0..<3 { try space.require(space.wg6(["reload", file])) }
+    #expect(try rules(space) == before)
+    try space.require(space.wg6(["down", file]))
+    #expect(try !rules(space).contains("suppress_prefixlength"))
+  }
+
+  @Test func `each tunnel has a mark of its own, also when all come up at once`() throws {
+    let space = try Namespace(device: false)
+    let names = ["", "b", "c", "d"].map { space.interface + $0 }
+    let processes = try names.enumerated().map { number, name in
+      let file = try configuration(
+        space, "KillSwitch = yes", named: name, allowedIPs: number < 2 ? "0.0.0.0/0" : "10.\(number).0.0/16",
+        number: number)
+      return try Running(
+        Programs.ip!, ["netns", "exec", space.name, Programs.wg6, "up", file], environment: ["WG6D": Programs.daemon!])
+    }
+    #expect(processes.map { $0.wait() } == [0, 0, 0, 0])
+    let marks = try names.map { try space.wg(["show", $0, "fwmark"]).output }
+    #expect(Set(marks).count == names.count && !marks.contains("off\n"), "\(marks)")
+    for name in names { try space.require(space.wg6(["down", name])) }
+  }
+
+  @Test func `a kill switch outlives its daemon and an up that fails, and goes with down`() throws {
+    let space = try Namespace(device: false)
+    let file = try configuration(space, "KillSwitch = yes", allowedIPs: "0.0.0.0/0, ::/0")
+    try space.require(space.wg6(["up", file]))
+    try space.killDaemon()
+    #expect(try tables(space).contains("wg6-\(space.interface)"))
+    for _ in 0..<2 {
+      let up = try space.wg6(["up", file], environment: ["WG6D": "/bin/false"])
+      #expect(up.status == 1 && up.errors.contains("stays in force"), "\(up.errors)")
+      #expect(try tables(space).contains("wg6-\(space.interface)"))
+      #expect(try !rules(space).contains("suppress_prefixlength"))
+    }
+    try space.require(space.wg6(["up", file]))
+    try space.killDaemon()
+    try space.require(space.wg6(["down", space.interface]))
+    #expect(try tables(space).isEmpty)
+    // One that never was up leaves nothing.
+    #expect(try space.wg6(["up", file], environment: ["WG6D": "/bin/false"]).status == 1)
+    #expect(try tables(space).isEmpty)
+  }
+
+  @Test func `what could not be undone is undone by the next down`() throws {
+    let space = try Namespace(device: false)
+    let broken = space.directory.appendingPathComponent("broken").path
+    // It writes down what it is asked, and fails where the file is there.
+    let resolvconf = try space.file(
+      "resolvconf", "#!/bin/sh\necho \"$*\" >> \(space.directory.path)/asked\ntest \"$1\" = -a || test ! -e \(broken)\n"
+    )
+    try FileManager.default.setAttributes([.posixPermissions: 0o755], ofItemAtPath: resolvconf)
+    let path = ["PATH": "\(space.directory.path):\(ProcessInfo.processInfo.environment["PATH"] ?? "/usr/bin:/bin")"]
+    let file = try configuration(space, "DNS = 192.0.2.53", allowedIPs: "10.8.0.0/16")
+    try space.require(space.wg6(["up", file], environment: path))
+    _ = try space.file("broken", "")
+    for _ in 0..<2 {
+      let down = try space.wg6(["down", space.interface], environment: path)
+      #expect(down.status == 1 && down.errors.contains("resolvconf"), "\(down.errors)")
+    }
+    #expect(!space.hasLink)
+    try FileManager.default.removeItem(atPath: broken)
+    try space.require(space.wg6(["down", space.interface], environment: path))
+    #expect(try space.wg6(["down", space.interface]).errors == "\(space.interface): it is not up\n")
+    let asked = try String(contentsOfFile: space.directory.path + "/asked", encoding: .utf8).split(separator: "\n")
+    #expect(asked.count { $0.hasPrefix("-d \(space.interface)") } == 3, "\(asked)")
+  }
+
+  // MARK: In the foreground
+
+  @Test func `in the foreground, commands and the file are those of a down, and the kill switch outlives a daemon`()
+    throws
+  {
+    let space = try Namespace(device: false)
+    let log = space.directory.path + "/hooks"
+    let file = try configuration(
+      space,
+      """
+      KillSwitch = yes
+      SaveConfig = true
+      PreDown = ip -o link show %i >> \(log)
+      PostDown = echo post >> \(log)
+      """, allowedIPs: "0.0.0.0/0")
+    let asked = try foreground(space, file)
+    try space.require(space.wg(["set", space.interface, "persistent-keepalive", "7"].inserting(peer(space), at: 2)))
+    asked.send(SIGTERM)
+    #expect(asked.wait() == 0)
+    let hooks = try String(contentsOfFile: log, encoding: .utf8)
+    #expect(hooks.contains(" \(space.interface): <") && hooks.hasSuffix("post\n"), "\(hooks)")
+    #expect(try String(contentsOfFile: file, encoding: .utf8).contains("PersistentKeepalive = 7"))
+    #expect(try tables(space).isEmpty && !space.hasLink && !space.hasSocket)
+
+    let taken = try foreground(space, file)
+    try space.require(space.wg6(["down", space.interface]))
+    #expect(taken.wait() == 0)
+    #expect(try tables(space).isEmpty && !space.hasLink && !space.hasSocket)
+
+    let bereft = try foreground(space, file)
+    try space.killDaemon()
+    #expect(bereft.wait() == 1)
+    #expect(try tables(space).contains("wg6-\(space.interface)"))
+    #expect(try !rules(space).contains("suppress_prefixlength"))
+    try space.require(space.wg6(["down", space.interface]))
+    #expect(try tables(space).isEmpty)
+  }
+
+  private func foreground(_ space: Namespace, _ file: String) throws -> Running {
+    let log = space.directory.path + "/steps"
+    _ = FileManager.default.createFile(atPath: log, contents: nil)
+    let process = try Running(
+      Programs.ip!, ["netns", "exec", space.name, Programs.wg6, "up", "-v", "--foreground", file],
+      environment: ["WG6D": Programs.daemon!], files: ["/dev/null", "/dev/null", log])
+    try waitUntil("the tunnel is up") { try String(contentsOfFile: log, encoding: .utf8).contains("serving until") }
+    return process
+  }
+
+  // MARK: Surroundings
+
+  private func peer(_ space: Namespace) throws -> [String] {
+    ["peer", try space.wg(["show", space.interface, "peers"]).output.trimmingCharacters(in: .newlines)]
+  }
+
+  private func rules(_ space: Namespace) throws -> String {
+    try space.ip("-4", "rule").output + space.ip("-6", "rule").output
+  }
+
+  private func tables(_ space: Namespace) throws -> String {
+    try space.inside(Programs.nft!, ["list", "tables"]).output
+  }
+
+  private func configuration(
+    _ space: Namespace, _ lines: String = "", named interface: String? = nil, allowedIPs: String, number: Int = 0
+  ) throws -> String {
+    try space.file(
+      "\(interface ?? space.interface).conf",
+      """
+      [Interface]
+      PrivateKey = \(try keyPair().private)
+      Address = 10.9.\(number).1/24, fd00:9:\(number)::1/64
+      \(lines)
+      [Peer]
+      PublicKey = \(try keyPair().public)
+      AllowedIPs = \(allowedIPs)
+      Endpoint = 127.0.0.1:5555
+      """)
+  }
+}
+
+extension [String] {
+  fileprivate func inserting(_ words: [String], at index: Int) -> [String] { self[..<index] + words + self[index...] }
+}
