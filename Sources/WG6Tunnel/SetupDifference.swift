@@ -136,7 +136,8 @@ extension Tunnel {
     return changes
   }
 
-  /// Rules of a family are a pair whose order counts: where one is not there, both are made anew above what there is.
+  /// Rules of a family are a pair whose order counts: each is asked before those that were there before it. Where more is
+  /// different than that the last is missing, both are made anew.
   private func ruleChanges(
     to setup: Setup, _ netlink: borrowing NetlinkSocket, _ journal: borrowing Journal
   ) throws(NetlinkError) -> (added: [PolicyRule], removed: [PolicyRule]) {
@@ -144,9 +145,12 @@ extension Tunnel {
     var added: [PolicyRule] = [], removed: [PolicyRule] = []
     for isIPv6 in [false, true] {
       let wanted = setup.rules.filter { $0.isIPv6 == isIPv6 }, present = own.filter { $0.isIPv6 == isIPv6 }
-      if present.map(\.withoutPriority) == wanted { continue }
-      added += wanted
-      removed += present
+      if wanted.starts(with: present.map(\.withoutPriority)) {
+        added += wanted.dropFirst(present.count)
+      } else {
+        added += wanted
+        removed += present
+      }
     }
     return (added, removed)
   }
