@@ -195,8 +195,14 @@ extension NetlinkSocket {
 }
 
 extension Journal {
+  /// Each once, in the order in which they were added last.
   var rules: [PolicyRule] {
-    entries.compactMap { entry in if case .rule(let rule) = entry { rule } else { nil } }
+    var rules: [PolicyRule] = []
+    for case .rule(let rule) in entries {
+      rules.removeAll { $0 == rule }
+      rules.append(rule)
+    }
+    return rules
   }
 
   /// Peers whose endpoint the file writes otherwise than when it was last carried out.
