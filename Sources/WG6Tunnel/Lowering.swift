@@ -17,7 +17,11 @@ extension Tunnel {
       let isServed = try isHere()
       guard var journal = try readJournal() else {
         defer { releasePrograms() }
-        guard isServed else { throw TunnelError(absence()) }
+        let wasClosed = openFirewall()
+        guard isServed else {
+          if wasClosed { return }
+          throw TunnelError(absence())
+        }
         tell("deleting the interface")
         return try removeDevice()
       }
@@ -176,6 +180,21 @@ extension Tunnel {
   private func isHere() throws(TunnelError) -> Bool {
     guard try link(openNetlink()) != nil else { return false }
     return ControlSocket.isAlive(interface)
+  }
+
+  /// Removes the firewall table of a tunnel whose journal is lost, and with it a kill switch that nobody else would know
+  /// of. Returns whether there was one.
+  private func openFirewall() -> Bool {
+    let rules = FirewallRules(interface: interface)
+    guard (try? Firewall.hasTable(rules.tableName)) ?? false else { return false }
+    tell("removing the firewall table that it left")
+    do {
+      try Firewall.run(rules.removal)
+    } catch {
+      warn("\(error)")
+      return false
+    }
+    return true
   }
 
   private func absence() -> String {

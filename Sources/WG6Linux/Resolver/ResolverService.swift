@@ -39,6 +39,13 @@ public enum ResolverService: String, Sendable {
   /// interface, or to every server in turn: neither is what a routing domain says.
   public var keepsRoutingDomains: Bool { self == .resolved }
 
+  /// Throws where the service can't do what the request says.
+  public func require(_ request: ResolverRequest) throws(ResolverError) {
+    if !request.routingDomains.isEmpty, !keepsRoutingDomains {
+      throw ResolverError(routingDomains: request.routingDomains)
+    }
+  }
+
   /// Has the system's resolver ask the request's servers, in the place of what `interface` asked for before. Changes nothing
   /// where it throws.
   public func apply(_ request: ResolverRequest, to interface: String) throws(ResolverError) {
@@ -54,6 +61,7 @@ public enum ResolverService: String, Sendable {
     _ request: ResolverRequest, to interface: String, on machine: ResolverSurroundings
   ) throws(ResolverError) {
     guard !request.isEmpty else { return }
+    try require(request)
     switch self {
     case .resolved:
       do throws(ResolverError) {
@@ -62,9 +70,7 @@ public enum ResolverService: String, Sendable {
         try? revert(interface, on: machine)
         throw error
       }
-    case .resolvconf:
-      guard request.routingDomains.isEmpty else { throw ResolverError(routingDomains: request.routingDomains) }
-      try Resolvconf(machine).apply(request, to: interface)
+    case .resolvconf: try Resolvconf(machine).apply(request, to: interface)
     }
   }
 
