@@ -39,7 +39,7 @@ extension Tunnel {
       try requireAbsence()
       tell("resolving \(order.file.configuration.peers.count { $0.endpoint != nil }) endpoints")
       let endpoints = try order.file.endpoints(
-        known: remains.known, retries: order.retries, waiting: order.waiting)
+        known: remains.known, retries: order.retries, isInterrupted: isInterrupted, waiting: order.waiting)
       for failure in endpoints.missing.values { warn("\(failure); the tunnel comes up without, and goes on asking") }
       let turn = try takeTurn()
       let setup = try plan(order.file.configuration, endpoints.found)
@@ -160,7 +160,7 @@ extension Tunnel {
     let isReady = try wait(seconds: 10) { () throws(TunnelError) in
       if isInterrupted() {
         child.send(signal: SIGTERM)
-        throw TunnelError("interrupted")
+        throw .interrupted
       }
       if child.hasEnded { throw TunnelError("the daemon did not start") }
       let isPresent = try link(netlink) != nil
