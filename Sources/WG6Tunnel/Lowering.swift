@@ -17,6 +17,7 @@ extension Tunnel {
       let isServed = try isHere()
       guard var journal = try readJournal() else {
         defer { releasePrograms() }
+        removeStrayFirewall()
         guard isServed else { throw TunnelError(absence()) }
         tell("deleting the interface")
         return try removeDevice()
@@ -36,6 +37,18 @@ extension Tunnel {
       if hooks { tryHooks(journal.entries.compactMap(\.postDown)) }
       end(journal, remains)
       if let first = remains.problems.first { throw TunnelError(first) }
+    }
+  }
+
+  /// Whoever lost the journal should not have to live with the kill switch.
+  private func removeStrayFirewall() {
+    let rules = FirewallRules(interface: interface)
+    guard (try? Firewall.hasTable(rules.tableName)) == true else { return }
+    warn("removing the firewall table \(rules.tableName), which no journal tells of")
+    do {
+      try Firewall.run(rules.removal)
+    } catch {
+      warn("the firewall: \(error)")
     }
   }
 
