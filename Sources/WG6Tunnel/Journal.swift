@@ -18,6 +18,8 @@ struct Journal: ~Copyable {
     case mark(UInt32)
     case preDown(String)
     case postDown(String)
+    /// The file's commands are not to be run, whatever a later reload finds in it.
+    case withoutHooks
     /// The file is to be saved at the end.
     case saves
     /// The firewall table `wg6-IF`, by what its script comes to; with a kill switch it outlives a daemon that dies.

@@ -206,6 +206,7 @@ extension TunnelFile {
   func journalEntries(_ setup: Setup, _ endpoints: Endpoints) -> [Journal.Entry] {
     var entries: [Journal.Entry] = [.namespace(Journal.thisNamespace), .file(path)]
     if setup.isMarkChosen, let mark = setup.mark { entries.append(.mark(mark)) }
+    if !runsHooks { entries.append(.withoutHooks) }
     if configuration.savesConfiguration { entries.append(.saves) }
     entries += hooks.preDown.map { .preDown($0) } + hooks.postDown.map { .postDown($0) }
     for peer in configuration.peers {

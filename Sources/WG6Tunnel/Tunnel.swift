@@ -154,6 +154,12 @@ extension Tunnel {
     return nil
   }
 
+  /// Whether `up` was not told to leave the file's commands alone for good.
+  public func mayRunHooks() throws(TunnelError) -> Bool {
+    guard let journal = try readJournal() else { return true }
+    return !journal.contains(.withoutHooks)
+  }
+
   /// The file that `up` read; `nil` where the tunnel is not up.
   public func filePath() throws(TunnelError) -> String? {
     guard let journal = try readJournal() else { return nil }

@@ -163,6 +163,14 @@ struct `Tunnels beside each other and after a failure` {
     try space.require(space.wg6(["down", file]))
   }
 
+  @Test func `a lost journal is no reason to stay cut off`() throws {
+    let space = try Namespace(device: false)
+    try space.require(space.wg6(["up", configuration(space, "KillSwitch = yes", allowedIPs: "10.8.0.0/16")]))
+    try FileManager.default.removeItem(atPath: "/run/wg6/\(space.interface).journal")
+    try space.require(space.wg6(["down", space.interface]))
+    #expect(try tables(space).isEmpty && !space.hasLink)
+  }
+
   // MARK: In the foreground
 
   @Test func `in the foreground, commands and the file are those of a down, and the kill switch outlives a daemon`() throws
