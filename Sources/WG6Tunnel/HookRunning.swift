@@ -67,23 +67,24 @@ extension Tunnel {
 
 /// Who can write a file, and with it the commands in it.
 public enum FileOwnership {
-  /// Why commands of the file at `path`, from the root, must not be run: somebody else than root could have put them in.
+  /// Why commands of the file at `path`, from the root and without links, must not be run: somebody else than root could have put them in.
   /// `nil` where nobody could.
   public static func problem(of path: String) -> String? {
     var status = stat()
-    guard unsafe stat(path, &status) == 0 else { return "\(path): \(Errno(rawValue: errno))" }
+    guard unsafe lstat(path, &status) == 0 else { return "\(path): \(Errno(rawValue: errno))" }
     if let problem = problem(of: path, status, isDirectory: false) { return problem }
     // Who may write a directory may put another file there under the name.
     var directory = path
     while let slash = directory.lastIndex(of: "/") {
       directory = String(directory[..<slash])
       let name = directory.isEmpty ? "/" : directory
-      guard unsafe stat(name, &status) == 0 else { return "\(name): \(Errno(rawValue: errno))" }
+      guard unsafe lstat(name, &status) == 0 else { return "\(name): \(Errno(rawValue: errno))" }
       if let problem = problem(of: name, status, isDirectory: true) { return problem }
     }
     return nil
   }
 
+  /// A link that has come there since is refused for its mode, which is everybody's.
   private static func problem(of path: String, _ status: stat, isDirectory: Bool) -> String? {
     if status.st_uid != 0 { return "\(path) belongs to user \(status.st_uid)" }
     // In a sticky directory nobody removes what is another's.

@@ -18,6 +18,8 @@ struct Journal: ~Copyable {
     case mark(UInt32)
     case preDown(String)
     case postDown(String)
+    /// The file's commands are not to be run, whatever a later reload finds in it.
+    case withoutHooks
     /// The file is to be saved at the end.
     case saves
     /// The firewall table `wg6-IF`, by what its script comes to; with a kill switch it outlives a daemon that dies.
@@ -105,7 +107,14 @@ struct Journal: ~Copyable {
   mutating func append(_ new: [Entry]) throws(Errno) {
     let descriptor = try Journal.open(path, O_WRONLY | O_APPEND)
     defer { close(descriptor) }
-    try Journal.write(new.map { $0.line + "\n" }.joined(), to: descriptor)
+    let end = lseek(descriptor, 0, SEEK_END)
+    do throws(Errno) {
+      try Journal.write(new.map { $0.line + "\n" }.joined(), to: descriptor)
+    } catch {
+      // Half a line would take the next one with it.
+      ftruncate(descriptor, end)
+      throw error
+    }
     entries += new
     Fault.point()
   }
@@ -117,6 +126,7 @@ struct Journal: ~Copyable {
     let draft = path + ".new"
     let descriptor = try Journal.open(draft, O_WRONLY | O_CREAT | O_TRUNC)
     defer { close(descriptor) }
+    defer { unsafe unlink(draft) }
     try Journal.write(([Journal.heading] + new.map(\.line)).map { $0 + "\n" }.joined(), to: descriptor)
     guard unsafe rename(draft, path) == 0 else { throw Errno(rawValue: errno) }
     entries = new

@@ -12,6 +12,7 @@ extension Journal.Entry {
     case .mark(let mark): "mark \(mark)"
     case .preDown(let command): "predown \(command)"
     case .postDown(let command): "postdown \(command)"
+    case .withoutHooks: "without-hooks"
     case .saves: "saves"
     case .firewall(let digest, let isKillSwitch):
       "firewall \(isKillSwitch ? "killswitch" : "open") \(String(digest, radix: 16))"
@@ -46,6 +47,7 @@ extension Journal.Entry {
       self = .mark(mark)
     case ("predown", _): self = .preDown(String(rest))
     case ("postdown", _): self = .postDown(String(rest))
+    case ("without-hooks", _): self = .withoutHooks
     case ("saves", _): self = .saves
     case ("firewall", 2):
       guard let digest = UInt64(parts[1], radix: 16) else { return nil }

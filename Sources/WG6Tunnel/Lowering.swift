@@ -213,6 +213,7 @@ extension Journal.Entry {
     default: false
     }
   }
+  func isSetting(_ name: String) -> Bool { if case .setting(name, _) = self { true } else { false } }
   var isKillSwitch: Bool { if case .firewall(_, true) = self { true } else { false } }
   fileprivate var preDown: String? { if case .preDown(let command) = self { command } else { nil } }
   fileprivate var postDown: String? { if case .postDown(let command) = self { command } else { nil } }

@@ -39,7 +39,7 @@ extension Tunnel {
       try requireAbsence()
       tell("resolving \(order.file.configuration.peers.count { $0.endpoint != nil }) endpoints")
       let endpoints = try order.file.endpoints(
-        known: remains.known, retries: order.retries, waiting: order.waiting)
+        known: remains.known, retries: order.retries, isInterrupted: isInterrupted, waiting: order.waiting)
       for failure in endpoints.missing.values { warn("\(failure); the tunnel comes up without, and goes on asking") }
       let turn = try takeTurn()
       let setup = try plan(order.file.configuration, endpoints.found)
@@ -160,7 +160,7 @@ extension Tunnel {
     let isReady = try wait(seconds: 10) { () throws(TunnelError) in
       if isInterrupted() {
         child.send(signal: SIGTERM)
-        throw TunnelError("interrupted")
+        throw .interrupted
       }
       if child.hasEnded { throw TunnelError("the daemon did not start") }
       let isPresent = try link(netlink) != nil
@@ -206,6 +206,7 @@ extension TunnelFile {
   func journalEntries(_ setup: Setup, _ endpoints: Endpoints) -> [Journal.Entry] {
     var entries: [Journal.Entry] = [.namespace(Journal.thisNamespace), .file(path)]
     if setup.isMarkChosen, let mark = setup.mark { entries.append(.mark(mark)) }
+    if !runsHooks { entries.append(.withoutHooks) }
     if configuration.savesConfiguration { entries.append(.saves) }
     entries += hooks.preDown.map { .preDown($0) } + hooks.postDown.map { .postDown($0) }
     for peer in configuration.peers {

@@ -39,11 +39,11 @@ extension Tunnel {
       do throws(NetlinkError) {
         let machine = try Machine.this(
           netlink, link: link, mark: status.firewallMark, taken: marksOfOthers())
+        let moved = journal.endpointsOtherwise(in: file.configuration)
         setup = try Setup(
-          file.configuration, interface: interface, endpoints: endpoints.found, machine: machine, previousMark: mark)
-        let device = DeviceDifference(
-          from: status, to: setup.device, movedEndpoints: journal.endpointsOtherwise(in: file.configuration), name: name
-        )
+          file.configuration, interface: interface,
+          endpoints: endpoints.inUse(file.configuration, status, moved: moved), machine: machine, previousMark: mark)
+        let device = DeviceDifference(from: status, to: setup.device, movedEndpoints: moved, name: name)
         changes = try self.changes(to: setup, device, link, netlink, journal)
       } catch {
         throw TunnelError(error)
@@ -134,6 +134,20 @@ extension Tunnel {
         throw TunnelError("\(error)")
       }
     }
+  }
+}
+
+extension Endpoints {
+  /// Those of peers that the file has as before are where their peers are by now, whatever their names have become.
+  fileprivate func inUse(
+    _ configuration: ConfigurationFile, _ status: DeviceStatus, moved: Set<PublicKey>
+  ) -> [EndpointName: Endpoint] {
+    let current = Dictionary(status.peers.map { ($0.publicKey, $0.endpoint) }) { first, _ in first }
+    var result = found
+    for peer in configuration.peers where !moved.contains(peer.publicKey) {
+      if let name = peer.endpoint, let endpoint = current[peer.publicKey] ?? nil { result[name] = endpoint }
+    }
+    return result
   }
 }
 

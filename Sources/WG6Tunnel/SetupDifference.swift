@@ -126,7 +126,12 @@ extension Tunnel {
 
   private func settingChanges(to setup: Setup, _ journal: borrowing Journal) -> [Change] {
     var changes: [Change] = []
-    for (name, value) in setup.settings where (try? Sysctl.value(of: name)) != value {
+    // One that another tunnel has set already is this one's from now on as well, and stays when the other goes.
+    let settingsOfOthers = settingsOfOthers()
+    for (name, value) in setup.settings
+    where (try? Sysctl.value(of: name)) != value
+      || (settingsOfOthers[name] != nil && !journal.entries.contains(where: { $0.isSetting(name) }))
+    {
       changes.append(.setting(name: name, value: value))
     }
     for case .setting(let name, let before) in journal.entries

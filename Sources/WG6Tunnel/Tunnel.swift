@@ -38,6 +38,9 @@ public struct TunnelError: Error, Sendable, CustomStringConvertible {
   }
 
   init(_ error: NetlinkError) { description = error.description }
+
+  /// By a signal.
+  static let interrupted = TunnelError("interrupted")
 }
 
 /// A configuration file that was read, and where it stands.
@@ -68,7 +71,8 @@ public struct TunnelFile {
   /// does, and fails in the end; else it is left for later. `known` has what names were found to be before a daemon died
   /// and left the kill switch in force.
   func endpoints(
-    known: [String: Endpoint] = [:], retries: Int?, waiting: (ResolutionFailure, UInt32) -> Void
+    known: [String: Endpoint] = [:], retries: Int?, isInterrupted: () -> Bool = { false },
+    waiting: (ResolutionFailure, UInt32) -> Void
   ) throws(TunnelError) -> Endpoints {
     let mustResolve = configuration.killSwitch != .off
     var endpoints = Endpoints()
@@ -76,8 +80,10 @@ public struct TunnelFile {
       guard let name = peer.endpoint, endpoints.found[name] == nil, endpoints.missing[name] == nil else { continue }
       do {
         let isPatient = mustResolve && known[name.text] == nil
-        endpoints.found[name] = try name.resolve(retries: isPatient ? retries : 0, waiting: waiting)
+        endpoints.found[name] = try name.resolve(
+          retries: isPatient ? retries : 0, isInterrupted: isInterrupted, waiting: waiting)
       } catch {
+        if isInterrupted() { throw .interrupted }
         if let before = known[name.text] {
           endpoints.found[name] = before
         } else if mustResolve {
@@ -129,7 +135,7 @@ extension Tunnel {
   }
 
   func stopIfInterrupted() throws(TunnelError) {
-    if isInterrupted() { throw TunnelError("interrupted") }
+    if isInterrupted() { throw .interrupted }
   }
 
   /// Opens a connection to the kernel's routing tables.
@@ -146,6 +152,12 @@ extension Tunnel {
     guard let journal = try readJournal() else { return nil }
     for case .resolverRequest(let text) in journal.entries { return ResolverRequest(journalText: text) }
     return nil
+  }
+
+  /// Whether `up` was not told to leave the file's commands alone for good.
+  public func mayRunHooks() throws(TunnelError) -> Bool {
+    guard let journal = try readJournal() else { return true }
+    return !journal.contains(.withoutHooks)
   }
 
   /// The file that `up` read; `nil` where the tunnel is not up.

@@ -9,6 +9,7 @@ enum Background {
 
   /// Starts this program again in the foreground, in a session of its own, and exits as its start went.
   static func start(_ arguments: Arguments) -> Never {
+    leaveToOthers(descriptorsBut: [Environment.descriptor("WG_TUN_FD"), Environment.descriptor("WG_UAPI_FD")])
     var ends: (reading: Int32, writing: Int32) = (-1, -1)
     unsafe withUnsafeMutableBytes(of: &ends) { ends in
       guard unsafe pipe(ends.assumingMemoryBound(to: Int32.self).baseAddress!) == 0 else {
@@ -37,6 +38,21 @@ enum Background {
     }
     if message == Array(Readiness.word.utf8) { exit(0) }
     Wg6d.fail(message.isEmpty ? "the daemon died before it was ready" : String(decoding: message, as: UTF8.self))
+  }
+}
+
+extension Background {
+  /// Whatever else was open stays behind: a lock would be held, and a pipe not end, as long as the tunnel is up.
+  private static func leaveToOthers(descriptorsBut kept: [Int32?]) {
+    guard let directory = unsafe opendir("/proc/self/fd") else { return }
+    defer { unsafe closedir(directory) }
+    while let entry = unsafe readdir(directory) {
+      let name = unsafe withUnsafeBytes(of: &entry.pointee.d_name) { bytes in
+        unsafe String(decoding: bytes.prefix { $0 != 0 }, as: UTF8.self)
+      }
+      guard let descriptor = Int32(name), descriptor > STDERR_FILENO, !kept.contains(descriptor) else { continue }
+      _ = fcntl(descriptor, F_SETFD, FD_CLOEXEC)
+    }
   }
 }
 

@@ -244,6 +244,6 @@ struct `Tunnels up and down` {
 
   /// The processes that ask for names for the interface.
   private func askers(of space: Namespace) throws -> [Int32] {
-    try space.processes { $0.contains("resolve") && $0.last == space.interface }.map(\.process)
+    try space.processes(ending: ["resolve", space.interface])
   }
 }

@@ -103,6 +103,76 @@ struct `Tunnels beside each other and after a failure` {
     #expect(asked.count { $0.hasPrefix("-d \(space.interface)") } == 3, "\(asked)")
   }
 
+  @Test func `a setting that two tunnels need stays until neither does`() throws {
+    let space = try Namespace(device: false)
+    let (first, second) = (space.interface, "\(space.interface)b")
+    func setting() throws -> String {
+      try space.inside("/bin/cat", ["/proc/sys/net/ipv4/conf/all/src_valid_mark"]).output
+    }
+    #expect(try setting() == "0\n")
+    try space.require(space.wg6(["up", configuration(space, named: first, allowedIPs: "0.0.0.0/0")]))
+    try space.require(space.wg6(["up", configuration(space, named: second, allowedIPs: "10.8.0.0/16")]))
+    try space.require(
+      space.wg6(["reload", configuration(space, named: second, allowedIPs: "0.0.0.0/0", number: 1)]))
+    #expect(try setting() == "1\n")
+    try space.require(space.wg6(["down", first]))
+    #expect(try setting() == "1\n")
+    try space.require(space.wg6(["down", second]))
+    #expect(try setting() == "0\n")
+  }
+
+  @Test func `an up that waits for a name can be interrupted`() throws {
+    let space = try Namespace(device: false)
+    let file = try configuration(
+      space, "KillSwitch = yes", allowedIPs: "0.0.0.0/0", endpoint: "nobody.example.org:51820")
+    let log = try space.file("steps", "")
+    let process = try Running(
+      Programs.ip!, ["netns", "exec", space.name, Programs.wg6, "up", file],
+      environment: ["WG6D": Programs.daemon!, "WG_ENDPOINT_RESOLUTION_RETRIES": "infinity"],
+      files: ["/dev/null", "/dev/null", log])
+    try waitUntil("it waits") { try String(contentsOfFile: log, encoding: .utf8).contains("Trying again") }
+    process.send(SIGINT)
+    #expect(process.wait() == 1)
+    #expect(try String(contentsOfFile: log, encoding: .utf8).hasSuffix("\(space.interface): interrupted\n"))
+    #expect(try tables(space).isEmpty && !space.hasLink)
+  }
+
+  @Test func `nothing more fits where journals are, and the tunnel goes down all the same`() throws {
+    let space = try Namespace(device: false)
+    let file = try configuration(space, "KillSwitch = yes", allowedIPs: "0.0.0.0/0, ::/0")
+    let before = try rules(space)
+    let script = """
+      mkdir -p /run/wg6 && mount -t tmpfs -o size=64k none /run/wg6 && \(Programs.wg6) up "$1" || exit 7
+      head -c 100000 /dev/zero > /run/wg6/fill 2>/dev/null
+      # What is left of the last page.
+      head -c 4096 /dev/zero | tr '\\0' '\\n' >> /run/wg6/\(space.interface).journal 2>/dev/null
+      \(Programs.wg6) down \(space.interface)
+      """
+    let outcome = try space.inside(
+      "/usr/bin/unshare", ["-m", "sh", "-c", script, "sh", file], environment: ["WG6D": Programs.daemon!])
+    #expect(outcome.status == 0 && outcome.errors.contains("No space left"), "\(outcome)")
+    #expect(try tables(space).isEmpty && !space.hasLink && rules(space) == before)
+  }
+
+  @Test func `who does not read what is told does not end it half-way`() throws {
+    let space = try Namespace(device: false)
+    let file = try configuration(space, allowedIPs: "0.0.0.0/0")
+    let script = "{ \(Programs.wg6) up -v \"$1\" 2>&1; echo $? > \"$2\"; } | true"
+    let status = try space.file("status", "")
+    try space.require(
+      space.inside("/bin/sh", ["-c", script, "sh", file, status], environment: ["WG6D": Programs.daemon!]))
+    #expect(try String(contentsOfFile: status, encoding: .utf8) == "0\n")
+    try space.require(space.wg6(["down", file]))
+  }
+
+  @Test func `a lost journal is no reason to stay cut off`() throws {
+    let space = try Namespace(device: false)
+    try space.require(space.wg6(["up", configuration(space, "KillSwitch = yes", allowedIPs: "10.8.0.0/16")]))
+    try FileManager.default.removeItem(atPath: "/run/wg6/\(space.interface).journal")
+    try space.require(space.wg6(["down", space.interface]))
+    #expect(try tables(space).isEmpty && !space.hasLink)
+  }
+
   // MARK: In the foreground
 
   @Test func `in the foreground, commands and the file are those of a down, and the kill switch outlives a daemon`()
@@ -166,7 +236,8 @@ struct `Tunnels beside each other and after a failure` {
   }
 
   private func configuration(
-    _ space: Namespace, _ lines: String = "", named interface: String? = nil, allowedIPs: String, number: Int = 0
+    _ space: Namespace, _ lines: String = "", named interface: String? = nil, allowedIPs: String,
+    endpoint: String = "127.0.0.1:5555", number: Int = 0
   ) throws -> String {
     try space.file(
       "\(interface ?? space.interface).conf",
@@ -178,7 +249,7 @@ struct `Tunnels beside each other and after a failure` {
       [Peer]
       PublicKey = \(try keyPair().public)
       AllowedIPs = \(allowedIPs)
-      Endpoint = 127.0.0.1:5555
+      Endpoint = \(endpoint)
       """)
   }
 }

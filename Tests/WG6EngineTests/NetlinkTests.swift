@@ -162,7 +162,12 @@ struct `Addresses, routes and rules` {
     for rule in theirs { try other.ip("\(family) rule add \(rule)") }
     try ours.inside {
       let netlink = try NetlinkSocket()
-      for rule in rules { try netlink.addRule(rule) }
+      for rule in rules {
+        var expected = rule
+        expected.priority = try rule.priority ?? netlink.nextRulePriority(isIPv6: isIPv6)
+        try netlink.addRule(rule)
+        #expect(try netlink.rules(isIPv6: isIPv6).contains(expected))
+      }
     }
     let text = try ours.ipText("-d \(family) rule show")
     #expect(text == (try other.ipText("-d \(family) rule show")))

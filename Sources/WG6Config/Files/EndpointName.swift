@@ -106,9 +106,11 @@ extension EndpointName {
   /// The first address that `getaddrinfo` has, which sorts by what this machine can reach (RFC 6724).
   ///
   /// A failure that may pass is tried again up to `retries` times (`nil`: for ever), after 1 s, then 1.2 times longer
-  /// each time, 20 s at most, as `wg` does; `waiting` is told before each wait, the seconds and the reason.
+  /// each time, 20 s at most, as `wg` does; `waiting` is told before each wait, the seconds and the reason. Gives up as
+  /// soon as `isInterrupted`.
   public func resolve(
-    retries: Int?, waiting: (_ failure: ResolutionFailure, _ microseconds: UInt32) -> Void
+    retries: Int?, isInterrupted: () -> Bool = { false },
+    waiting: (_ failure: ResolutionFailure, _ microseconds: UInt32) -> Void
   ) throws(ResolutionFailure) -> Endpoint {
     var pause: UInt32 = 1_000_000
     var left = retries
@@ -130,7 +132,11 @@ extension EndpointName {
       if status == 0 || status == EAI_NONAME || status == EAI_FAIL || status == -5 || left == 0 { throw failure }
       if let remaining = left { left = remaining - 1 }
       waiting(failure, pause)
-      usleep(pause)
+      let slice: UInt32 = 100_000
+      for _ in 0..<pause / slice {
+        if isInterrupted() { throw failure }
+        usleep(slice)
+      }
       pause = min(20_000_000, pause / 5 * 6)
     }
   }

@@ -111,11 +111,12 @@ public enum TunnelExecution {
   /// journal.
   private static func allowMarkedAnswers(_ interface: String) {
     let name = Setup.markedAnswers
-    guard (try? Sysctl.value(of: name)) == "0" else { return }
-    if var journal = (try? Journal.read(interface)) ?? nil, journal.isOfThisNamespace {
-      try? journal.append(.setting(name: name, before: "0"))
+    let tunnel = Tunnel(interface, tell: { _ in }, warn: { _ in }, announce: { _ in })
+    if var journal = (try? tunnel.readJournal()) ?? nil, !journal.entries.contains(where: { $0.isSetting(name) }) {
+      try? tunnel.set(name, to: "1", &journal)
+    } else {
+      try? Sysctl.set(name, to: "1")
     }
-    try? Sysctl.set(name, to: "1")
   }
 
   private static func run(_ script: String) throws(ExecutionError) {

@@ -32,19 +32,38 @@ struct ConfigurationSource {
     return name
   }
 
+  /// The file that a person means who changes a tunnel: a name stands for what `up` read.
+  init(named word: String, of tunnel: Tunnel) throws {
+    let isPath = word.contains("/") || word.hasSuffix(".conf")
+    let path = isPath ? nil : try tunnel.attempt { () throws(TunnelError) in try tunnel.filePath() }
+    self = path.map { ConfigurationSource(path: $0) } ?? ConfigurationSource(named: word)
+  }
+
+  /// Where the file is, from the root and without links.
+  func resolved() throws -> ConfigurationSource {
+    guard let resolved = unsafe realpath(path, nil) else { throw failure("\(path): \(systemText(errno))") }
+    defer { unsafe free(resolved) }
+    let absolute = unsafe String(cString: resolved)
+    // It will be a line in the journal.
+    guard !absolute.utf8.contains(10) else { throw failure("\(path): a line feed in its path") }
+    return ConfigurationSource(path: absolute)
+  }
+
   /// The file, read and checked. Every mistake is told, every warning too.
-  func read(_ dialect: ConfigurationDialect) throws -> ConfigurationFile {
-    let configuration = try read(dialect) { configuration, _ in configuration }
+  ///
+  /// - Parameter place: where it is, if not where it is said to be.
+  func read(_ dialect: ConfigurationDialect, at place: String? = nil) throws -> ConfigurationFile {
+    let configuration = try read(dialect, at: place) { configuration, _ in configuration }
     for warning in configuration.warnings { complain("Warning: \(warning)") }
     return configuration
   }
 
   /// The file and its text, for as long as `body` runs. Every mistake is told; warnings are the caller's.
   func read<Result>(
-    _ dialect: ConfigurationDialect, _ body: (ConfigurationFile, RawSpan) throws -> Result
+    _ dialect: ConfigurationDialect, at place: String? = nil, _ body: (ConfigurationFile, RawSpan) throws -> Result
   ) throws -> Result {
     do {
-      let text = try WipedBytes(contentsOf: path)
+      let text = try WipedBytes(contentsOf: place ?? path)
       return try text.withBytes { bytes in
         let configuration = try ConfigurationFile(
           reading: bytes, named: path, dialect: dialect,
@@ -61,11 +80,10 @@ struct ConfigurationSource {
   /// The file for `up` and `reload`, read and checked; `runsHooks` asks for its commands, which must be nobody's but
   /// root's.
   func tunnelFile(runsHooks: Bool) throws -> TunnelFile {
-    let configuration = try read(.quick)
+    // Read where it is asked who could write it: a link might lead elsewhere by then.
+    let absolute = try resolved().path
+    let configuration = try read(.quick, at: absolute)
     warnIfWorldAccessible()
-    guard let resolved = unsafe realpath(path, nil) else { throw failure("\(path): \(systemText(errno))") }
-    defer { unsafe free(resolved) }
-    let absolute = unsafe String(cString: resolved)
     if runsHooks, !configuration.hooks.isEmpty, let problem = FileOwnership.problem(of: absolute) {
       throw failure(
         "\(path): its commands (PreUp and the like) would run as root, and \(problem). Give the file to root and take "

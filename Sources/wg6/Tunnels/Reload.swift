@@ -29,10 +29,9 @@ struct Reload: ParsableCommand {
     let named = ConfigurationSource(named: tunnel)
     let interface = try named.interface()
     let tunnel = Tunnel(interface, isVerbose: verbose, Signals.block())
-    let isName = !self.tunnel.contains("/") && !self.tunnel.hasSuffix(".conf")
-    let path = try tunnel.attempt { () throws(TunnelError) in isName ? try tunnel.filePath() : nil }
-    let source = path.map { ConfigurationSource(path: $0) } ?? named
-    let file = try source.tunnelFile(runsHooks: !noHooks)
+    let mayRunHooks = try tunnel.attempt { () throws(TunnelError) in try tunnel.mayRunHooks() }
+    let source = try ConfigurationSource(named: self.tunnel, of: tunnel)
+    let file = try source.tunnelFile(runsHooks: !noHooks && mayRunHooks)
     let book = KnownKeys.forDisplay()
     let program = try Daemon.ownPath()
     let lines = try tunnel.attempt { () throws(TunnelError) in

@@ -1,4 +1,5 @@
 import ArgumentParser
+import Glibc
 import WG6Tunnel
 
 /// What `up` leaves running where a name had no address yet.
@@ -10,6 +11,9 @@ struct Resolve: ParsableCommand {
   var interface: String
 
   func run() throws {
+    // It outlives the command that started it: nobody should wait for its end, or for a directory to be free.
+    closefrom(STDERR_FILENO + 1)
+    unsafe chdir("/")
     let tunnel = Tunnel(interface, tell: { _ in }, warn: { _ in }, announce: { _ in })
     try tunnel.attempt { () throws(TunnelError) in try tunnel.askForEndpoints() }
   }

@@ -11,12 +11,13 @@ struct Save: ParsableCommand {
         wg6 save wgnet
       """)
 
-  @Argument(help: "The tunnel's file or name, as “up” had it.")
+  @Argument(help: "The tunnel's file or name; a name stands for the file that “up” read.")
   var tunnel: String
 
   func run() throws {
-    let source = ConfigurationSource(named: tunnel)
-    let tunnel = Tunnel(try source.interface(), isVerbose: false, Signals.block())
+    let interface = try ConfigurationSource(named: tunnel).interface()
+    let tunnel = Tunnel(interface, isVerbose: false, Signals.block())
+    let source = try ConfigurationSource(named: self.tunnel, of: tunnel).resolved()
     let configuration = try source.read(.quick)
     try tunnel.attempt { () throws(TunnelError) in try tunnel.save(configuration, to: source.path) }
   }

@@ -1,0 +1,135 @@
+import Foundation
+import Testing
+
+/// What becomes of a tunnel's file, and of what it says, while the tunnel is up.
+@Suite(.serialized, .enabled(if: Programs.canCompareDevices, Programs.devicesAbsence))
+struct `Files of tunnels that are up` {
+  @Test func `save writes through a link, and a name stands for the file that up read`() throws {
+    let space = try Namespace(device: false)
+    let target = try configuration(space, "MTU = 1380", named: "target")
+    let link = "\(space.directory.path)/\(space.interface).conf"
+    try FileManager.default.createSymbolicLink(atPath: link, withDestinationPath: target)
+    try space.require(space.wg6(["up", link]))
+    for (file, mtu) in [(link, "1400"), (space.interface, "1410")] {
+      try space.require(space.ip("link", "set", space.interface, "mtu", mtu))
+      try space.require(space.wg6(["save", file]))
+      #expect(try FileManager.default.destinationOfSymbolicLink(atPath: link) == target)
+      #expect(try String(contentsOfFile: target, encoding: .utf8).contains("MTU = \(mtu)\n"))
+    }
+    let mode = try FileManager.default.attributesOfItem(atPath: target)[.posixPermissions] as? Int
+    #expect(mode == 0o600)
+    try space.require(space.wg6(["down", space.interface]))
+  }
+
+  @Test func `a tunnel that came up without the file's commands keeps to it`() throws {
+    let space = try Namespace(device: false)
+    let trace = "\(space.directory.path)/trace"
+    let file = try configuration(space, "PostUp = touch \(trace)\nPreDown = touch \(trace)\nPostDown = touch \(trace)")
+    try space.require(space.wg6(["up", "--no-hooks", file]))
+    try space.require(space.wg6(["reload", file]))
+    try space.require(space.wg6(["down", file]))
+    #expect(!FileManager.default.fileExists(atPath: trace))
+  }
+
+  @Test func `commands are run from files that only root could have written`() throws {
+    let space = try Namespace(device: false)
+    let trace = "\(space.directory.path)/trace"
+    let manager = FileManager.default
+    func attempt(_ file: String) throws -> Outcome {
+      let outcome = try space.wg6(["up", file])
+      if outcome.status == 0 { try space.require(space.wg6(["down", file])) }
+      return outcome
+    }
+    func place(_ name: String, _ mode: Int, owner: Int = 0) throws -> String {
+      let directory = "\(space.directory.path)/\(name)"
+      try manager.createDirectory(atPath: directory, withIntermediateDirectories: true)
+      let file = try configuration(space, "PostUp = touch \(trace)", named: "\(name)/\(space.interface)")
+      try manager.setAttributes(
+        [.posixPermissions: mode, .ownerAccountID: owner, .groupOwnerAccountID: owner], ofItemAtPath: directory)
+      return file
+    }
+    let good = try place("good", 0o700)
+    for (name, mode, owner) in [("open", 0o777, 0), ("group", 0o770, 0), ("theirs", 0o700, 65534)] {
+      let refused = try attempt(place(name, mode, owner: owner))
+      #expect(refused.status == 1 && refused.errors.contains("--no-hooks"), "\(name): \(refused.errors)")
+      // A link to it from a good place is as bad.
+      let link = "\(space.directory.path)/\(space.interface).conf"
+      try? manager.removeItem(atPath: link)
+      try manager.createSymbolicLink(atPath: link, withDestinationPath: "\(name)/\(space.interface).conf")
+      #expect(try attempt(link).status == 1)
+    }
+    #expect(!manager.fileExists(atPath: trace))
+    try space.require(attempt(place("sticky", 0o1777)))
+    // Where the link lies is no matter: it is its goal that is read and looked at.
+    let link = try place("linked", 0o777)
+    try manager.removeItem(atPath: link)
+    try manager.createSymbolicLink(atPath: link, withDestinationPath: good)
+    try space.require(attempt(link))
+    #expect(manager.fileExists(atPath: trace))
+  }
+
+  @Test func `a path that would be two lines in the journal is refused`() throws {
+    let space = try Namespace(device: false)
+    let directory = "\(space.directory.path)/one\npostdown touch trace\n"
+    try FileManager.default.createDirectory(atPath: directory, withIntermediateDirectories: true)
+    let file = try configuration(space, named: "one\npostdown touch trace\n/\(space.interface)")
+    let up = try space.wg6(["up", file])
+    #expect(up.status == 1 && up.errors.contains("line feed"))
+    #expect(!space.hasLink)
+  }
+
+  @Test func `a name that has another address by now takes no route from the peer that is still at the first`() throws {
+    let space = try Namespace(device: false)
+    let file = try configuration(space, allowedIPs: "0.0.0.0/1, 128.0.0.0/1", endpoint: "peer.example.org:51820")
+    let hosts = try [1, 2].map { try space.file("hosts\($0)", "192.0.2.\($0) peer.example.org\n") }
+    let script = """
+      mount --bind \(hosts[0]) /etc/hosts && \(Programs.wg6) up "$1" && mount --bind \(hosts[1]) /etc/hosts || exit 7
+      \(Programs.wg6) reload -n "$1" && \(Programs.wg6) reload "$1" && exec ip route get 192.0.2.1
+      """
+    try space.require(space.ip("link", "add", "outer", "type", "veth", "peer", "other"))
+    try space.require(space.ip("address", "add", "198.51.100.1/24", "dev", "outer"))
+    for link in ["outer", "other"] { try space.require(space.ip("link", "set", link, "up")) }
+    try space.require(space.ip("route", "add", "default", "via", "198.51.100.2"))
+    let outcome = try space.inside(
+      "/usr/bin/unshare", ["-m", "sh", "-c", script, "sh", file], environment: ["WG6D": Programs.daemon!])
+    #expect(outcome.status == 0 && outcome.output.hasPrefix("nothing to change\n"), "\(outcome)")
+    #expect(outcome.output.contains("192.0.2.1 via 198.51.100.2 dev outer"), "\(outcome)")
+    try space.require(space.wg6(["down", file]))
+  }
+
+  @Test func `what a tunnel leaves running holds nobody's descriptors, directory or terminal`() throws {
+    let space = try Namespace(device: false)
+    let file = try configuration(space, endpoint: "nobody.example.org:51820")
+    let lock = try space.file("lock", "")
+    let script = "cd \(space.directory.path) && exec 9>>\(lock) && flock 9 && exec \(Programs.wg6) up \(file)"
+    try space.require(space.inside("/bin/sh", ["-c", script], environment: ["WG6D": Programs.daemon!]))
+    try space.require(space.inside("/usr/bin/flock", ["--wait", "10", lock, "true"]))
+    let asking = try space.processes(ending: ["resolve", space.interface])
+    #expect(asking.count == 1)
+    for process in asking {
+      #expect(try FileManager.default.destinationOfSymbolicLink(atPath: "/proc/\(process)/cwd") == "/")
+      #expect(try space.inside("/bin/ps", ["-o", "tty=", "-p", "\(process)"]).output.hasPrefix("?"))
+    }
+    try space.require(space.wg6(["down", file]))
+    try waitUntil("nobody asks any more") { try space.processes(ending: ["resolve", space.interface]).isEmpty }
+  }
+
+  private func configuration(
+    _ space: Namespace, _ lines: String = "", named name: String? = nil, allowedIPs: String = "10.8.0.0/16",
+    endpoint: String = "127.0.0.1:5555"
+  ) throws -> String {
+    try space.file(
+      "\(name ?? space.interface).conf",
+      """
+      [Interface]
+      PrivateKey = \(try keyPair().private)
+      Address = 10.9.0.1/24
+      \(lines)
+      [Peer]
+      PublicKey = \(try keyPair().public)
+      AllowedIPs = \(allowedIPs)
+      Endpoint = \(endpoint)
+
+      """)
+  }
+}
