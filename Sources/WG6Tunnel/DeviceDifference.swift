@@ -8,6 +8,7 @@ struct DeviceDifference {
   private(set) var update = DeviceUpdate()
   /// What it changes, a line each, for people.
   private(set) var lines: [String] = []
+  private var formerMark: UInt32 = 0
 
   var isEmpty: Bool { lines.isEmpty }
 
@@ -61,23 +62,24 @@ struct DeviceDifference {
       update.listenPort = port
       lines.append("port \(status.listenPort) → \(port)")
     }
+    formerMark = status.firewallMark
     if let mark = wanted.firewallMark, mark != status.firewallMark {
       update.firewallMark = mark
       lines.append("mark \(status.firewallMark) → \(mark)")
     }
   }
 
-  /// The new mark alone, taken out of the rest: who filters by it must know it first. `nil` where the mark stays or goes.
-  mutating func takeMark() -> DeviceDifference? {
-    guard let mark = update.firewallMark, mark != 0, let line = lines.firstIndex(where: { $0.hasPrefix("mark ") })
-    else {
+  /// The change of the mark alone, taken out of the rest, for it has its place among rules and filters; `nil` where the
+  /// mark stays.
+  mutating func takeMark() -> (former: UInt32, new: UInt32, difference: DeviceDifference)? {
+    guard let mark = update.firewallMark, let line = lines.firstIndex(where: { $0.hasPrefix("mark ") }) else {
       return nil
     }
     var part = DeviceDifference()
     part.update.firewallMark = mark
     part.lines = [lines.remove(at: line)]
     update.firewallMark = nil
-    return part
+    return (formerMark, mark, part)
   }
 
   private init() {}

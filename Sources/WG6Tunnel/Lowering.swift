@@ -166,7 +166,7 @@ extension Tunnel {
       do {
         try service.revert(interface)
       } catch {
-        throw TunnelError("DNS: \(error)")
+        throw TunnelError("\(error)")
       }
     case .daemon:
       tell("deleting the interface, and waiting for its daemon to go")
@@ -178,7 +178,7 @@ extension Tunnel {
       } catch {
         // What could not be put in is not there; `up` said so.
         guard entry.isKillSwitch else { return false }
-        throw TunnelError("the firewall: \(error)")
+        throw TunnelError("\(error)")
       }
     default: return false
     }

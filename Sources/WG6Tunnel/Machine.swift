@@ -23,7 +23,8 @@ struct Machine {
       if taken.contains(table) { return false }
       return try NetlinkSocket().isTableEmpty(table)
     }
-    machine.pathMTU = { address in (try? NetlinkSocket())?.routeMTU(to: address, mark: mark) }
+    let index = link?.index
+    machine.pathMTU = { address in (try? NetlinkSocket())?.routeMTU(to: address, mark: mark, past: index) }
     machine.defaultPathMTU = { (try? NetlinkSocket())?.defaultRouteMTU() }
     return machine
   }

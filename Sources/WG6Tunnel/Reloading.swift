@@ -54,7 +54,8 @@ extension Tunnel {
       if !changes.isEmpty { try write(.reloading, &journal) }
       for change in changes { try carryOut(change, link, netlink, &journal) }
       do {
-        try journal.replace(with: journal.entriesAfterReload(file, setup, endpoints))
+        let rules = try netlink.present(journal.rules)
+        try journal.replace(with: journal.entriesAfterReload(file, setup, endpoints, rules: rules))
       } catch {
         throw TunnelError("\(journal.path): \(error)")
       }
@@ -120,7 +121,7 @@ extension Tunnel {
     do {
       try Firewall.run(script)
     } catch {
-      throw TunnelError("the firewall: \(error)")
+      throw TunnelError("\(error)")
     }
   }
 
@@ -129,7 +130,7 @@ extension Tunnel {
       do {
         try service.revert(interface)
       } catch {
-        throw TunnelError("DNS: \(error)")
+        throw TunnelError("\(error)")
       }
     }
   }
@@ -152,7 +153,7 @@ extension Endpoints {
 extension Journal {
   /// What is to be undone after a reload that went well.
   fileprivate borrowing func entriesAfterReload(
-    _ file: TunnelFile, _ setup: Setup, _ endpoints: Endpoints
+    _ file: TunnelFile, _ setup: Setup, _ endpoints: Endpoints, rules: [PolicyRule]
   ) -> [Entry] {
     var result = file.journalEntries(setup, endpoints)
     if !setup.firewall.isEmpty {
@@ -160,18 +161,13 @@ extension Journal {
     }
     result.append(.daemon)
     result += setup.addresses.map { .address($0) } + setup.routes.map { .route($0) }
-    var wanted = setup.rules
-    // Of rules that are alike, the last is the one that there is.
-    for entry in entries.reversed() {
+    result += rules.map { .rule($0) }
+    for entry in entries {
       switch entry {
       case .resolver where setup.resolver != nil: if !result.contains(entry) { result.append(entry) }
       case .setting(let name, _)
       where setup.settings.contains(where: { $0.name == name }) || TunnelExecution.isUsed(setup.firewall.interface):
         if !result.contains(entry) { result.append(entry) }
-      case .rule(let rule):
-        guard let index = wanted.firstIndex(where: { $0.isMeant(rule) }) else { continue }
-        wanted.remove(at: index)
-        result.append(entry)
       default: break
       }
     }

@@ -36,40 +36,96 @@ extension Tunnel {
     }
   }
 
-  /// What makes the tunnel that there is, by the journal and by the kernel, what `setup` says.
+  /// What makes the tunnel that there is, by the journal and by the kernel, what `setup` says: first all that is new, then
+  /// away with what is old, so that no packet is without a way in between.
   func changes(
     to setup: Setup, _ device: DeviceDifference, _ link: Link, _ netlink: borrowing NetlinkSocket,
     _ journal: borrowing Journal
   ) throws(NetlinkError) -> [Change] {
-    var changes: [Change] = []
     var device = device
-    if let mark = device.takeMark() { changes.append(.device(mark)) }
+    let mark = device.takeMark()
+    var changes: [Change] = []
+    var bridges: [PolicyRule] = []
+    if let mark, mark.new != 0 {
+      // While one mark takes the other's place, a rule leads the new one past default routes that know the old one, and
+      // the kill switch lets both pass.
+      if mark.former != 0 {
+        bridges = setup.bridges(for: mark.new)
+        changes += bridges.map { .addRule($0) }
+        if let both = setup.firewall.lettingPass(mark.former) { changes.append(.firewall(both)) }
+      }
+      changes.append(.device(mark.difference))
+    }
     // A reload that was killed had written down what it would do next, and may not have done it.
-    let wasCutShort = journal.contains(.reloading)
+    if journal.contains(.reloading) || !isInForce(setup.firewall, journal) { changes.append(.firewall(setup.firewall)) }
+    if !device.isEmpty { changes.append(.device(device)) }
+    let ways = try wayChanges(to: setup, link, netlink, journal)
+    let rules = try ruleChanges(to: setup, netlink, journal)
+    changes += ways.first + settingChanges(to: setup, journal)
+    changes += rules.added.map { .addRule($0) } + (rules.removed + bridges).map { .removeRule($0) }
+    if let mark, mark.new == 0 { changes.append(.device(mark.difference)) }
+    changes += ways.last
+
+    var request: String?
+    for case .resolverRequest(let text) in journal.entries { request = text }
+    if journal.contains(.reloading) || setup.resolver?.journalText != request {
+      changes.append(.resolver(setup.resolver))
+    }
+    return changes
+  }
+
+  /// Whether the firewall is as `rules` want it; others may have cleared all of it meanwhile.
+  private func isInForce(_ rules: FirewallRules, _ journal: borrowing Journal) -> Bool {
     var digest: UInt64?
     for case .firewall(let number, _) in journal.entries { digest = number }
-    let isAsBefore =
-      setup.firewall.isEmpty ? digest == nil : setup.firewall.digest == digest && isInForce(setup.firewall)
-    if wasCutShort || !isAsBefore { changes.append(.firewall(setup.firewall)) }
+    if rules.isEmpty { return digest == nil }
+    return rules.digest == digest && (try? Firewall.hasTable(rules.tableName)) ?? true
+  }
 
-    // What others gave the interface is theirs.
+  /// Addresses, MTU and routes: what comes, and what goes after it. What others gave the interface is theirs.
+  private func wayChanges(
+    to setup: Setup, _ link: Link, _ netlink: borrowing NetlinkSocket, _ journal: borrowing Journal
+  ) throws(NetlinkError) -> (first: [Change], last: [Change]) {
     var ownRoutes: Set<Route> = [], ownAddresses: Set<InterfaceAddress> = []
     for entry in journal.entries {
       if case .route(let route) = entry { ownRoutes.insert(route) }
       if case .address(let address) = entry { ownAddresses.insert(address) }
     }
-    let needless = try netlink.routes(via: link).intersection(ownRoutes).subtracting(setup.routes)
-    if !needless.isEmpty { changes.append(.removeRoutes(needless.sorted { $0.prefix.length > $1.prefix.length })) }
-    if !device.isEmpty { changes.append(.device(device)) }
-
     let addresses = Set(
       try netlink.addresses(of: link).map { InterfaceAddress($0.address, prefixLength: $0.prefixLength) })
     let added = setup.addresses.filter { !addresses.contains($0) }
-    changes += added.map { .addAddress($0) }
-    if link.mtu != setup.mtu { changes.append(.mtu(setup.mtu, before: link.mtu)) }
-    let missing = try netlink.needed(setup.routes, via: link, without: needless, addresses: added)
-    if !missing.isEmpty { changes.append(.addRoutes(missing)) }
+    let removed = addresses.intersection(ownAddresses).subtracting(setup.addresses).sorted { "\($0)" < "\($1)" }
+    // IPv6 has an address once, whatever its length: there the old one makes room first.
+    let inTheWay = removed.filter { old in old.address.isIPv6 && added.contains { $0.address == old.address } }
+    var first: [Change] = inTheWay.map { .removeAddress($0) } + added.map { .addAddress($0) }
+    if link.mtu != setup.mtu { first.append(.mtu(setup.mtu, before: link.mtu)) }
 
+    // The routes that a fresh `up` would make: beside what others gave the interface, and the kernel for its addresses.
+    let present = try netlink.routes(via: link, includingKernels: true)
+    let own = try netlink.routes(via: link).intersection(ownRoutes)
+    let lost = Set(removed.map { Route(IPPrefix($0.address, length: $0.prefixLength)) })
+    let wanted = try netlink.needed(setup.routes, via: link, without: own.union(lost), addresses: setup.addresses)
+    let missing = wanted.filter { !present.contains($0) }
+    if !missing.isEmpty { first.append(.addRoutes(missing)) }
+
+    var last: [Change] = []
+    let needless = own.subtracting(wanted)
+    if !needless.isEmpty { last.append(.removeRoutes(needless.sorted { $0.prefix.length > $1.prefix.length })) }
+    if removed.isEmpty { return (first, last) }
+    last += removed.filter { !inTheWay.contains($0) }.map { .removeAddress($0) }
+    // With an address goes the kernel's route to its network, which may have stood for one of ours; with the last of IPv4
+    // all of IPv4's routes go.
+    let stay = addresses.union(setup.addresses).subtracting(removed)
+    let losesIPv4 = removed.contains { !$0.address.isIPv6 } && stay.allSatisfy { $0.address.isIPv6 }
+    let late = wanted.filter {
+      losesIPv4 && !$0.prefix.address.isIPv6 || lost.contains($0) && !own.contains($0)
+    }
+    if !late.isEmpty { last.append(.addRoutes(late)) }
+    return (first, last)
+  }
+
+  private func settingChanges(to setup: Setup, _ journal: borrowing Journal) -> [Change] {
+    var changes: [Change] = []
     // One that another tunnel has set already is this one's from now on as well, and stays when the other goes.
     let settingsOfOthers = settingsOfOthers()
     for (name, value) in setup.settings
@@ -82,34 +138,61 @@ extension Tunnel {
     where !setup.settings.contains(where: { $0.name == name }) && !TunnelExecution.isUsed(interface) {
       changes.append(.restoreSetting(name: name, before: before))
     }
-    var rules = try netlink.present(
-      journal.entries.compactMap { entry in if case .rule(let rule) = entry { rule } else { nil } })
-    for rule in setup.rules {
-      if let index = rules.firstIndex(where: rule.isMeant) {
-        rules.remove(at: index)
-      } else {
-        changes.append(.addRule(rule))
-      }
-    }
-    changes += rules.map { .removeRule($0) }
-    let removed = addresses.intersection(ownAddresses).subtracting(setup.addresses)
-    changes += removed.sorted { "\($0)" < "\($1)" }.map { .removeAddress($0) }
-
-    var request: String?
-    for case .resolverRequest(let text) in journal.entries { request = text }
-    if wasCutShort || setup.resolver?.journalText != request { changes.append(.resolver(setup.resolver)) }
     return changes
   }
 
-  /// Whether the table is there; others may have cleared the whole firewall meanwhile.
-  private func isInForce(_ rules: FirewallRules) -> Bool {
-    (try? Firewall.hasTable(rules.tableName)) ?? true
+  /// Rules of a family are a pair whose order counts: each is asked before those that were there before it. Where more is
+  /// different than that the last is missing, both are made anew.
+  private func ruleChanges(
+    to setup: Setup, _ netlink: borrowing NetlinkSocket, _ journal: borrowing Journal
+  ) throws(NetlinkError) -> (added: [PolicyRule], removed: [PolicyRule]) {
+    let own = try netlink.present(journal.rules)
+    var added: [PolicyRule] = [], removed: [PolicyRule] = []
+    for isIPv6 in [false, true] {
+      let wanted = setup.rules.filter { $0.isIPv6 == isIPv6 }, present = own.filter { $0.isIPv6 == isIPv6 }
+      if wanted.starts(with: present.map(\.withoutPriority)) {
+        added += wanted.dropFirst(present.count)
+      } else {
+        added += wanted
+        removed += present
+      }
+    }
+    return (added, removed)
+  }
+}
+
+extension PolicyRule {
+  var withoutPriority: PolicyRule {
+    var rule = self
+    rule.priority = nil
+    return rule
+  }
+}
+
+extension Setup {
+  /// Rules that lead what has a new mark past default routes whose rules know the former one only.
+  fileprivate func bridges(for mark: UInt32) -> [PolicyRule] {
+    Set(rules.map(\.isIPv6)).map { isIPv6 in
+      PolicyRule(
+        isIPv6: isIPv6, mark: mark, isInverted: false, table: NetlinkSocket.mainTable, suppressedPrefixLength: nil,
+        priority: nil)
+    }
+  }
+}
+
+extension FirewallRules {
+  /// The same for as long as datagrams have one mark or the other; `nil` where nobody is kept in.
+  fileprivate func lettingPass(_ former: UInt32) -> FirewallRules? {
+    guard killSwitch != nil else { return nil }
+    var rules = self
+    rules.formerMark = former
+    return rules
   }
 }
 
 extension NetlinkSocket {
   /// Those of `rules` that there are.
-  fileprivate borrowing func present(_ rules: [PolicyRule]) throws(NetlinkError) -> [PolicyRule] {
+  borrowing func present(_ rules: [PolicyRule]) throws(NetlinkError) -> [PolicyRule] {
     if rules.isEmpty { return [] }
     let all = try self.rules(isIPv6: false) + self.rules(isIPv6: true)
     return rules.filter { rule in all.contains(where: rule.isMeant) }
@@ -117,6 +200,16 @@ extension NetlinkSocket {
 }
 
 extension Journal {
+  /// Each once, in the order in which they were added last.
+  var rules: [PolicyRule] {
+    var rules: [PolicyRule] = []
+    for case .rule(let rule) in entries {
+      rules.removeAll { $0 == rule }
+      rules.append(rule)
+    }
+    return rules
+  }
+
   /// Peers whose endpoint the file writes otherwise than when it was last carried out.
   borrowing func endpointsOtherwise(in configuration: ConfigurationFile) -> Set<PublicKey> {
     var known: [PublicKey: String] = [:]

@@ -23,7 +23,7 @@ extension Tunnel {
     do {
       try Firewall.run(rules.script)
     } catch {
-      guard rules.killSwitch == nil, !rules.clampsMSS else { throw TunnelError("the firewall: \(error)") }
+      guard rules.killSwitch == nil, !rules.clampsMSS else { throw TunnelError("\(error)") }
       warn("no guard against forged packets: \(error)")
     }
     Fault.point()
@@ -125,7 +125,7 @@ extension Tunnel {
     do {
       try service.apply(request, to: interface)
     } catch {
-      throw TunnelError("DNS: \(error)")
+      throw TunnelError("\(error)")
     }
     Fault.point()
   }
@@ -165,15 +165,14 @@ extension NetlinkSocket {
   func needed(
     _ routes: [Route], via link: Link, without needless: Set<Route> = [], addresses: [InterfaceAddress] = []
   ) throws(NetlinkError) -> [Route] {
-    var present = CoveringRoutes(try self.routes(via: link, includingKernels: true).subtracting(needless))
+    let there = try self.routes(via: link, includingKernels: true).subtracting(needless)
+    var present = CoveringRoutes(there)
     for address in addresses where address.address.isIPv6 || address.prefixLength < 32 {
       let network = IPPrefix(address.address, length: address.prefixLength)
       present.insert(Route(network))
     }
     return routes.filter { route in
-      if present.has(route) || (route.table == NetlinkSocket.mainTable && present.cover(route)) { return false }
-      present.insert(route)
-      return true
+      !present.has(route) && !(route.table == NetlinkSocket.mainTable && present.cover(route))
     }
   }
 }

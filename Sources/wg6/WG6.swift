@@ -31,13 +31,18 @@ struct WG6: ParsableCommand {
         wg6 show
         wg6 down wgnet
 
+      Default routes, exclusions, a kill switch, name servers, commands: wg6.conf(5) has all that a file may say.
+        wg6 routes wgnet 2001:db8::1   where an address goes, and why
+        wg6 reload --dry-run wgnet     what the changed file would change
+        wg6 exec wgnet -- PROGRAM      a program that uses nothing but the tunnel
+
       Everything that wg can do, wg6 does in the same words, and both work on the same interfaces.
 
       ENVIRONMENT: WG6_KEYS the address book (/etc/wireguard/keys); WG6D the daemon to start; WG_COLOR_MODE always, never \
       or auto; WG_HIDE_KEYS=never shows private keys; WG_ENDPOINT_RESOLUTION_RETRIES a number or infinity.
 
-      EXIT STATUS: 0 done; 1 failed, with the reason on standard error, or a command that wg has was misused; 64 another \
-      command was misused.
+      EXIT STATUS: 0 done; 1 failed, with the reason on standard error, or a command that wg has was misused; 2 “check” \
+      found something strange; 64 another command was misused; with “exec”, the program's.
       """,
     version: "wg6 v\(version)",
     subcommands: [

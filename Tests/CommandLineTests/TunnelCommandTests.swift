@@ -175,9 +175,56 @@ struct `Tunnels up and down` {
     #expect(!space.hasLink && !space.hasSocket)
   }
 
+  @Test func `a name without an address keeps no tunnel down, and gets one when there is one`() throws {
+    let space = try Namespace(device: false)
+    // `ip netns exec` shows what is in there as if it were in /etc.
+    let etc = "/etc/netns/\(space.name)"
+    try FileManager.default.createDirectory(atPath: etc, withIntermediateDirectories: true)
+    defer { try? FileManager.default.removeItem(atPath: etc) }
+    for file in ["hosts", "resolv.conf"] { _ = FileManager.default.createFile(atPath: "\(etc)/\(file)", contents: nil) }
+    let file = try configuration(space, endpoint: "late.example:5555")
+
+    let up = try space.wg6(["up", file])
+    #expect(up.status == 0 && up.errors.contains("`late.example:5555'"), "\(up.errors)")
+    #expect(try space.wg(["show", space.interface, "endpoints"]).output.hasSuffix("\t(none)\n"))
+    #expect(try askers(of: space).count == 1)
+
+    let hosts = try #require(FileHandle(forWritingAtPath: "\(etc)/hosts"))
+    try hosts.write(contentsOf: Data("192.0.2.77 late.example\n".utf8))
+    try waitUntil("the peer has its endpoint") {
+      try space.wg(["show", space.interface, "endpoints"]).output.hasSuffix("\t192.0.2.77:5555\n")
+    }
+    try waitUntil("nobody asks any more") { try askers(of: space).isEmpty }
+    // The address that it has now is the file's; where the peer went since then is its own.
+    try space.require(space.wg(["set", space.interface, "peer", peer(of: space), "endpoint", "192.0.2.78:1"]))
+    #expect(try space.wg6(["reload", "--dry-run", file]).output == "nothing to change\n")
+    try space.require(space.wg6(["down", file]))
+  }
+
+  @Test func `asking for a name ends with the tunnel`() throws {
+    let space = try Namespace(device: false)
+    let etc = "/etc/netns/\(space.name)"
+    try FileManager.default.createDirectory(atPath: etc, withIntermediateDirectories: true)
+    defer { try? FileManager.default.removeItem(atPath: etc) }
+    for file in ["hosts", "resolv.conf"] { _ = FileManager.default.createFile(atPath: "\(etc)/\(file)", contents: nil) }
+    let file = try configuration(space, endpoint: "never.example:5555")
+    try space.require(space.wg6(["up", file]))
+    try space.require(space.wg6(["down", file]))
+    try waitUntil("nobody asks any more") { try askers(of: space).isEmpty }
+    // Nothing could be asked any more behind a kill switch, and so it is asked for in time, or not brought up.
+    let closed = try configuration(space, "KillSwitch = yes", endpoint: "never.example:5555")
+    let up = try space.wg6(["up", closed], environment: ["WG_ENDPOINT_RESOLUTION_RETRIES": "0"])
+    #expect(up.status == 1 && up.errors.contains("kill switch"), "\(up.errors)")
+    #expect(!space.hasLink && !space.hasSocket)
+  }
+
+  private func peer(of space: Namespace) throws -> String {
+    try space.wg(["show", space.interface, "peers"]).output.trimmingCharacters(in: .newlines)
+  }
+
   private func configuration(
     _ space: Namespace, _ line: String = "MTU = 1380",
-    allowedIPs: String = "10.9.0.2, 10.8.0.0/16, fd00:9::2/128, fd00:8::/48"
+    allowedIPs: String = "10.9.0.2, 10.8.0.0/16, fd00:9::2/128, fd00:8::/48", endpoint: String = "127.0.0.1:5555"
   )
     throws -> String
   {
@@ -191,7 +238,12 @@ struct `Tunnels up and down` {
       [Peer]
       PublicKey = \(try keyPair().public)
       AllowedIPs = \(allowedIPs)
-      Endpoint = 127.0.0.1:5555
+      Endpoint = \(endpoint)
       """)
+  }
+
+  /// The processes that ask for names for the interface.
+  private func askers(of space: Namespace) throws -> [Int32] {
+    try space.processes { $0.contains("resolve") && $0.last == space.interface }.map(\.process)
   }
 }

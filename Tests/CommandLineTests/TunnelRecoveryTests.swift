@@ -47,7 +47,8 @@ struct `Tunnels beside each other and after a failure` {
     let names = ["", "b", "c", "d"].map { space.interface + $0 }
     let processes = try names.enumerated().map { number, name in
       let file = try configuration(
-        space, "KillSwitch = yes", named: name, allowedIPs: number < 2 ? "0.0.0.0/0" : "10.\(number).0.0/16", number: number)
+        space, "KillSwitch = yes", named: name, allowedIPs: number < 2 ? "0.0.0.0/0" : "10.\(number).0.0/16",
+        number: number)
       return try Running(
         Programs.ip!, ["netns", "exec", space.name, Programs.wg6, "up", file], environment: ["WG6D": Programs.daemon!])
     }
@@ -83,7 +84,8 @@ struct `Tunnels beside each other and after a failure` {
     let broken = space.directory.appendingPathComponent("broken").path
     // It writes down what it is asked, and fails where the file is there.
     let resolvconf = try space.file(
-      "resolvconf", "#!/bin/sh\necho \"$*\" >> \(space.directory.path)/asked\ntest \"$1\" = -a || test ! -e \(broken)\n")
+      "resolvconf", "#!/bin/sh\necho \"$*\" >> \(space.directory.path)/asked\ntest \"$1\" = -a || test ! -e \(broken)\n"
+    )
     try FileManager.default.setAttributes([.posixPermissions: 0o755], ofItemAtPath: resolvconf)
     let path = ["PATH": "\(space.directory.path):\(ProcessInfo.processInfo.environment["PATH"] ?? "/usr/bin:/bin")"]
     let file = try configuration(space, "DNS = 192.0.2.53", allowedIPs: "10.8.0.0/16")
@@ -173,7 +175,8 @@ struct `Tunnels beside each other and after a failure` {
 
   // MARK: In the foreground
 
-  @Test func `in the foreground, commands and the file are those of a down, and the kill switch outlives a daemon`() throws
+  @Test func `in the foreground, commands and the file are those of a down, and the kill switch outlives a daemon`()
+    throws
   {
     let space = try Namespace(device: false)
     let log = space.directory.path + "/hooks"

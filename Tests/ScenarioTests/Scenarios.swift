@@ -149,10 +149,16 @@ struct Scenarios {
     .timeLimit(.minutes(5)))
   func reloadUnderLoad() throws { try play("reload-under-load") }
 
+  @Test("A reload ends where an up of the same file would", .needs("reload-pairs"), .timeLimit(.minutes(5)))
+  func reloadPairs() throws { try play("reload-pairs") }
+
   @Test(
     "Killed after any of its steps, a command leaves what the next one puts in order", .needs("crash-matrix"),
     .timeLimit(.minutes(15)))
   func crashMatrix() throws { try play("crash-matrix") }
+
+  @Test("A default route through the tunnel takes all but the LAN, and nothing forged", .needs("default-route"))
+  func defaultRoute() throws { try play("default-route") }
 
   @Test("An exported file leads every address where its exclusions do", .needs("exported-exclusions"))
   func exportedExclusions() throws { try play("exported-exclusions") }

@@ -67,7 +67,8 @@ extension Scenario {
     let reloaded = try tunnel.client.snapshot()
     try tunnel.command("down").orThrow()
     try tunnel.command("up").orThrow()
-    let fresh = Difference(reloaded, try tunnel.client.snapshot(), names: ("reloaded", "fresh"))
+    let fresh = Difference(
+      reloaded.withRulesInOrder, try tunnel.client.snapshot().withRulesInOrder, names: ("reloaded", "fresh"))
     try lab.require(fresh.isEmpty, "the machine is what a fresh up makes of the last file", "\(fresh)\n\(file.text)")
     try tunnel.client.reach(Tunnel.serverInner.v4)
     try waitUntil("the capture sees the handshake of that") { try handshakes() >= 2 }

@@ -67,7 +67,8 @@ struct ReloadedFile {
     case .addresses: addresses.toggle("10.69.\(number).2/24")
     case .resolvers: resolvers.toggle(["10.66.0.1", "fd66::1", "10.66.0.9", "fd66::9"][number])
     case .defaultRoute: changePeer(&random) { $0.allowedIPs.toggle("0.0.0.0/0") }
-    case .endpoint: changePeer(&random) { $0.endpoint = $0.endpoint == nil ? "192.0.2.7:100\(number)" : nil }
+    // Where a peer is can be told anew, not forgotten: it may have moved since.
+    case .endpoint: changePeer(&random) { $0.endpoint = "192.0.2.\(round % 100 + 1):100\(number)" }
     case .killSwitch: killSwitch = ["no": "yes", "yes": "lan"][killSwitch] ?? "no"
     case .presharedKey: changePeer(&random) { $0.presharedKey = $0.presharedKey == nil ? key : nil }
     case .exclusions: excluded.toggle("10.7\(number).16.0/20")

@@ -28,8 +28,8 @@ public struct Scenario: Sendable {
     .firewallMark, .portChange, .allowedIPsFilter, .wgQuick, .wireAbuse, .controlAbuse, .badWeather, .allocations,
     .flood, .floodThroughput, .scanner, .secrets,
     .counters, .packetSizes, .offloads, .transfer, .keys, .nesting, .policyRouting, .sourceAddresses, .manyPrefixes,
-    .turnover, .unreachable, .leaks, .stress, .loadGenerator, .execution,
-    .sideBySide, .reloadUnderLoad, .crashMatrix, .exportedExclusions, .upSpeed,
+    .turnover, .unreachable, .leaks, .defaultRoute, .stress, .loadGenerator, .execution,
+    .sideBySide, .reloadUnderLoad, .reloadPairs, .crashMatrix, .exportedExclusions, .upSpeed,
   ]
 
   /// The scenario of that name.

@@ -20,6 +20,20 @@ public struct Snapshot: Hashable, Sendable {
     only(Set(Fact.Area.allCases).subtracting(areas))
   }
 
+  /// The same with rules numbered by their order: what counts of a priority is which rule is asked first.
+  var withRulesInOrder: Snapshot {
+    // "IPv4 32765: not from all …"
+    let rules = facts.filter { $0.area == .rule }
+      .map { (fact: $0, words: $0.text.split(separator: " ", maxSplits: 2)) }
+      .sorted { (Int($0.words[1].dropLast()) ?? 0) < (Int($1.words[1].dropLast()) ?? 0) }
+    let numbered = ["IPv4", "IPv6"].flatMap { family in
+      rules.filter { $0.words[0] == family }.enumerated().map { place, rule in
+        Fact(.rule, "\(family) \(place): \(rule.words[2])")
+      }
+    }
+    return Snapshot(facts.subtracting(rules.map(\.fact)).union(numbered))
+  }
+
   /// The texts of an area's facts, sorted.
   func texts(of area: Fact.Area) -> [String] {
     facts.filter { $0.area == area }.map(\.text).sorted()

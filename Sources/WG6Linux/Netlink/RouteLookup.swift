@@ -14,10 +14,12 @@ extension NetlinkSocket {
   }
 
   /// The largest packet, in bytes, that the route to `address` takes under `mark`: what the route says itself, else the
-  /// MTU of its interface; `nil` where the kernel knows no way.
-  public func routeMTU(to address: IPAddress, mark: UInt32) -> Int? {
-    guard let request = lookUp(address.bits, from: nil, isIPv6: address.isIPv6, mark) else { return nil }
-    return answer(to: request).flatMap { mtu(of: $0) }
+  /// MTU of its interface; `nil` where the kernel knows no way. Where that leads through `tunnel`, the machine's default
+  /// route is taken for it, which the tunnel's own datagrams will go by.
+  public func routeMTU(to address: IPAddress, mark: UInt32, past tunnel: Int32? = nil) -> Int? {
+    guard let request = lookUp(address.bits, from: nil, isIPv6: address.isIPv6, mark), let route = answer(to: request)
+    else { return nil }
+    return tunnel != nil && route.hops.first?.interface == tunnel ? defaultRouteMTU() : mtu(of: route)
   }
 
   /// What the machine's default route takes, in bytes: IPv4's, or IPv6's where there is none of IPv4; `nil` without any.

@@ -10,6 +10,8 @@ public struct FirewallRules: Hashable, Sendable {
   public var interface: String
   /// The mark of the tunnel's own datagrams.
   public var mark: UInt32?
+  /// Another that they may have as well, while the mark is changed.
+  public var formerMark: UInt32?
   /// Addresses of the interface that packets may be sent to through it alone. Needed where the default route makes every
   /// source address plausible on every interface: a neighbour could otherwise talk to the inside of the tunnel.
   public var guardedAddresses: [IPAddress]
@@ -56,7 +58,9 @@ public struct FirewallRules: Hashable, Sendable {
     if savesMarks, let mark { sections.append(marks(mark)) }
     if let killSwitch {
       sections.append(
-        killSwitch.sections(interface: quotedInterface, mark: mark, outsideMark: ExecutionMark.outside(of: interface)))
+        killSwitch.sections(
+          interface: quotedInterface, marks: [mark, formerMark].compactMap { $0 },
+          outsideMark: ExecutionMark.outside(of: interface)))
     }
     if clampsMSS { sections.append(clamp) }
     return removal + "table inet \(tableName) {\n" + sections.joined(separator: "\n") + "}\n"

@@ -28,8 +28,8 @@ public struct KillSwitchRules: Hashable, Sendable {
   /// Sets and chains. `postrouting` is where it is decided: it sees the interface by which a packet really leaves, also
   /// when marks or address translation have sent it another way since `output`. That comes first only to answer: a program
   /// is told at once, where a packet dropped later would let its connections hang. Both are late, behind everybody else.
-  func sections(interface: String, mark: UInt32?, outsideMark: UInt32) -> String {
-    let own = mark.map { "    meta l4proto udp meta mark \($0) accept\n" } ?? ""
+  func sections(interface: String, marks: [UInt32], outsideMark: UInt32) -> String {
+    let own = marks.map { "    meta l4proto udp meta mark \($0) accept\n" }.joined()
     return """
       \(sets)  chain within {
           oifname { "lo", \(interface) } accept
