@@ -19,6 +19,10 @@ extension Tunnel {
         defer { releasePrograms() }
         removeStrayFirewall()
         guard isServed else { throw TunnelError(absence()) }
+        if try hasStrayRules() {
+          throw TunnelError(
+            "it has rules that “wg6 up” did not make; who brought it up with wg-quick, should use “wg-quick down”")
+        }
         tell("deleting the interface")
         return try removeDevice()
       }
@@ -49,6 +53,24 @@ extension Tunnel {
       try Firewall.run(rules.removal)
     } catch {
       warn("the firewall: \(error)")
+    }
+  }
+
+  /// Whether everything but the tunnel's own datagrams is sent into it, as after wg-quick's `up`: without the interface,
+  /// these rules would stay, and its other traces with them.
+  private func hasStrayRules() throws(TunnelError) -> Bool {
+    let mark: UInt32
+    do throws(RemoteDevice.Failure) {
+      mark = try RemoteDevice(interface: interface).status().firewallMark
+    } catch {
+      return false
+    }
+    let netlink = try openNetlink()
+    do {
+      let rules = try netlink.rules(isIPv6: false) + netlink.rules(isIPv6: true)
+      return rules.contains { $0.isInverted && $0.mark == mark && mark != 0 }
+    } catch {
+      throw TunnelError(error)
     }
   }
 

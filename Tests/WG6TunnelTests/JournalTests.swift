@@ -9,7 +9,8 @@ import WG6Protocol
 @Suite struct `A tunnel's journal` {
   private static let entries: [Journal.Entry] = [
     .namespace(4_026_531_840), .file("/etc/wireguard/a file.conf"), .mark(51820), .preDown("echo  %i | cat"),
-    .postDown("true"), .withoutHooks, .saves, .firewall(digest: .max, isKillSwitch: true), .firewall(digest: 0, isKillSwitch: false),
+    .postDown("true"), .withoutHooks, .saves, .firewall(digest: .max, isKillSwitch: true),
+    .firewall(digest: 0, isKillSwitch: false),
     .daemon, .setting(name: "net.ipv4.conf.all.src_valid_mark", before: "0"),
     .rule(
       PolicyRule(isIPv6: true, mark: 51820, isInverted: true, table: 51820, suppressedPrefixLength: nil, priority: nil)),
