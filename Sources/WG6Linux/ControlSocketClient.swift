@@ -45,7 +45,13 @@ public enum ControlSocket {
 
   /// Whether a daemon answers for `interface`.
   public static func isAlive(_ interface: String) -> Bool {
-    (try? ControlConnection(to: interface)) != nil
+    do {
+      _ = try ControlConnection(to: interface, waits: false)
+      return true
+    } catch {
+      // It listens, and is too busy to answer.
+      return error == .timedOut
+    }
   }
 
   /// Removes a socket that a dead daemon left behind; returns whether there was one.
@@ -65,9 +71,13 @@ public struct ControlConnection: ~Copyable {
   private let descriptor: FileDescriptor
   private var received: WipedBytes
 
-  /// Throws `noSuchFileOrDirectory` where there is no socket, `connectionRefused` where nobody listens on it.
-  public init(to interface: String) throws(Errno) {
-    let connected = try ControlConnection.connect(to: interface)
+  /// How long a daemon may take for anything before it counts as stuck, as one does that was stopped.
+  private static let patience = timeval(tv_sec: 10, tv_usec: 0)
+
+  /// Throws `noSuchFileOrDirectory` where there is no socket, `connectionRefused` where nobody listens on it, `timedOut`
+  /// where who listens has not taken in others for 10 s, or at once unless this call `waits`.
+  public init(to interface: String, waits: Bool = true) throws(Errno) {
+    let connected = try ControlConnection.connect(to: interface, waits: waits)
     descriptor = connected
     received = WipedBytes()
   }
@@ -77,7 +87,7 @@ public struct ControlConnection: ~Copyable {
   }
 
   /// Sends `request` and hands the answer to `line`, one line at a time without its line feed, until that returns `true`.
-  /// Throws `connectionReset` where the daemon hangs up before.
+  /// Throws `connectionReset` where the daemon hangs up before, and `timedOut` where it says nothing for 10 s.
   public mutating func exchange(_ request: RawSpan, line: (RawSpan) -> Bool) throws(Errno) {
     try send(request)
     var searched = 0
@@ -92,10 +102,15 @@ public struct ControlConnection: ~Copyable {
     }
   }
 
-  private static func connect(to interface: String) throws(Errno) -> FileDescriptor {
+  private static func connect(to interface: String, waits: Bool) throws(Errno) -> FileDescriptor {
     guard ControlSocket.isInterfaceName(interface) else { throw .invalidArgument }
-    let raw = socket(AF_UNIX, Int32(SOCK_STREAM.rawValue | SOCK_CLOEXEC.rawValue), 0)
+    let manner = waits ? 0 : SOCK_NONBLOCK.rawValue
+    let raw = socket(AF_UNIX, Int32(SOCK_STREAM.rawValue | SOCK_CLOEXEC.rawValue | manner), 0)
     guard raw >= 0 else { throw Errno(rawValue: errno) }
+    var patience = patience
+    for option in [SO_SNDTIMEO, SO_RCVTIMEO] {
+      unsafe setsockopt(raw, SOL_SOCKET, option, &patience, socklen_t(MemoryLayout<timeval>.size))
+    }
     var address = sockaddr_un()
     address.sun_family = sa_family_t(AF_UNIX)
     let path = ControlSocket.path(of: interface)
@@ -106,7 +121,7 @@ public struct ControlConnection: ~Copyable {
       }
     }
     if result == 0 { return FileDescriptor(rawValue: raw) }
-    let failure = Errno(rawValue: errno)
+    let failure = lastError
     close(raw)
     throw failure
   }
@@ -121,10 +136,13 @@ public struct ControlConnection: ~Copyable {
       if count >= 0 {
         sent += count
       } else if errno != EINTR {
-        throw Errno(rawValue: errno)
+        throw ControlConnection.lastError
       }
     }
   }
+
+  /// The system's last error, for which a daemon that is stuck has been waited long enough.
+  private static var lastError: Errno { errno == EAGAIN ? .timedOut : Errno(rawValue: errno) }
 
   private mutating func receive() throws(Errno) {
     let descriptor = descriptor.rawValue
@@ -133,7 +151,7 @@ public struct ControlConnection: ~Copyable {
         let count = unsafe read(descriptor, buffer.baseAddress!, buffer.count)
         if count > 0 { return count }
         if count == 0 { throw .connectionReset }
-        if errno != EINTR { throw Errno(rawValue: errno) }
+        if errno != EINTR { throw ControlConnection.lastError }
       }
     }
   }

@@ -12,7 +12,11 @@ extension Tunnel {
       do {
         _ = try ControlConnection(to: interface)
       } catch {
-        self = error == .connectionRefused ? .deadSocket : .nobody
+        switch error {
+        case .connectionRefused: self = .deadSocket
+        case .timedOut: self = .daemon
+        default: self = .nobody
+        }
         return
       }
       do throws(RemoteDevice.Failure) {

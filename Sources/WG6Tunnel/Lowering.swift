@@ -22,6 +22,10 @@ extension Tunnel {
           if wasClosed { return }
           throw TunnelError(absence())
         }
+        if try hasStrayRules() {
+          throw TunnelError(
+            "it has rules that “wg6 up” did not make; who brought it up with wg-quick, should use “wg-quick down”")
+        }
         tell("deleting the interface")
         return try removeDevice()
       }
@@ -40,6 +44,24 @@ extension Tunnel {
       if hooks { tryHooks(journal.entries.compactMap(\.postDown)) }
       end(journal, remains)
       if let first = remains.problems.first { throw TunnelError(first) }
+    }
+  }
+
+  /// Whether everything but the tunnel's own datagrams is sent into it, as after wg-quick's `up`: without the interface,
+  /// these rules would stay, and its other traces with them.
+  private func hasStrayRules() throws(TunnelError) -> Bool {
+    let mark: UInt32
+    do throws(RemoteDevice.Failure) {
+      mark = try RemoteDevice(interface: interface).status().firewallMark
+    } catch {
+      return false
+    }
+    let netlink = try openNetlink()
+    do {
+      let rules = try netlink.rules(isIPv6: false) + netlink.rules(isIPv6: true)
+      return rules.contains { $0.isInverted && $0.mark == mark && mark != 0 }
+    } catch {
+      throw TunnelError(error)
     }
   }
 
@@ -79,9 +101,13 @@ extension Tunnel {
     }
     guard let journal else { return Remains() }
     guard journal.isOfThisNamespace else {
-      throw TunnelError(
-        "\(journal.path) says that it is up in another network namespace; take it down there, or remove that file if the "
-          + "namespace is gone")
+      // Where the directory outlives the machine, as a container's may, the namespace is gone and all that was in it.
+      guard journal.isOfLivingNamespace else {
+        tell("the journal is of a network namespace that is gone")
+        journal.remove()
+        return Remains()
+      }
+      throw TunnelError("\(journal.path) says that it is up in another network namespace; take it down there")
     }
     if try isHere(), journal.isWhole {
       throw TunnelError("it is up already")

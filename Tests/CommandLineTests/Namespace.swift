@@ -72,21 +72,20 @@ final class Namespace {
 
   /// The processes that serve the interface, and how they were called.
   func daemons() throws -> [(process: Int32, words: [String])] {
-    let name = URL(fileURLWithPath: Programs.daemon!).lastPathComponent
-    return try commandLines().filter { $0.words.last == interface && $0.words.first?.hasSuffix(name) == true }
+    try processes { words in
+      words.last == interface
+        && words.first?.hasSuffix(URL(fileURLWithPath: Programs.daemon!).lastPathComponent) == true
+    }
   }
 
-  /// The processes that were called with `words` at the end.
-  func processes(ending words: [String]) throws -> [Int32] {
-    try commandLines().filter { Array($0.words.suffix(words.count)) == words }.map(\.process)
-  }
-
-  private func commandLines() throws -> [(process: Int32, words: [String])] {
+  /// The processes that were called in some way.
+  func processes(where condition: ([String]) -> Bool) throws -> [(process: Int32, words: [String])] {
     try FileManager.default.contentsOfDirectory(atPath: "/proc").compactMap { entry in
       guard let process = Int32(entry), let line = FileManager.default.contents(atPath: "/proc/\(entry)/cmdline") else {
         return nil
       }
-      return (process, line.split(separator: 0).map { String(decoding: $0, as: UTF8.self) })
+      let words = line.split(separator: 0).map { String(decoding: $0, as: UTF8.self) }
+      return condition(words) ? (process, words) : nil
     }
   }
 

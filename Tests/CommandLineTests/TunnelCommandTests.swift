@@ -50,6 +50,28 @@ struct `Tunnels up and down` {
     #expect(!space.hasSocket)
   }
 
+  @Test(.enabled(if: Programs.wgQuick != nil, "SKIPPED: there is no wg-quick"))
+  func `what wg-quick brought up is left to it where there is more than an interface, and what wg6d did is not`() throws
+  {
+    let space = try Namespace(device: false)
+    let quick = ["WG_QUICK_USERSPACE_IMPLEMENTATION": Programs.daemon!]
+    for (allowedIPs, isMore) in [("10.8.0.0/16", false), ("0.0.0.0/0", true)] {
+      let file = try configuration(space, allowedIPs: allowedIPs)
+      try space.require(space.inside(Programs.wgQuick!, ["up", file], environment: quick))
+      let down = try space.wg6(["down", file])
+      #expect((down.status == 1) == isMore && space.hasLink == isMore, "\(down.errors)")
+      if isMore { try space.require(space.inside(Programs.wgQuick!, ["down", file])) }
+      try waitUntil("the socket is gone") { !space.hasSocket }
+    }
+    // The other way round, the next command clears what wg-quick does not know of.
+    let file = try configuration(space, "KillSwitch = yes", allowedIPs: "0.0.0.0/0")
+    try space.require(space.wg6(["up", file]))
+    try space.require(space.inside(Programs.wgQuick!, ["down", file]))
+    try space.require(space.wg6(["down", file]))
+    #expect(try !space.ip("rule").output.contains("suppress"))
+    #expect(try space.inside("/usr/sbin/nft", ["list", "tables"]).output.isEmpty)
+  }
+
   @Test func `an interface deleted from outside leaves nothing`() throws {
     let space = try Namespace(device: false)
     let file = try configuration(space)
@@ -288,6 +310,6 @@ struct `Tunnels up and down` {
 
   /// The processes that ask for names for the interface.
   private func askers(of space: Namespace) throws -> [Int32] {
-    try space.processes(ending: ["resolve", space.interface])
+    try space.processes { $0.suffix(2) == ["resolve", space.interface] }.map(\.process)
   }
 }

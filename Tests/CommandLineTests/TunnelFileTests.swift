@@ -104,14 +104,16 @@ struct `Files of tunnels that are up` {
     let script = "cd \(space.directory.path) && exec 9>>\(lock) && flock 9 && exec \(Programs.wg6) up \(file)"
     try space.require(space.inside("/bin/sh", ["-c", script], environment: ["WG6D": Programs.daemon!]))
     try space.require(space.inside("/usr/bin/flock", ["--wait", "10", lock, "true"]))
-    let asking = try space.processes(ending: ["resolve", space.interface])
-    #expect(asking.count == 1)
-    for process in asking {
+    func asking() throws -> [Int32] {
+      try space.processes { $0.suffix(2) == ["resolve", space.interface] }.map(\.process)
+    }
+    #expect(try asking().count == 1)
+    for process in try asking() {
       #expect(try FileManager.default.destinationOfSymbolicLink(atPath: "/proc/\(process)/cwd") == "/")
       #expect(try space.inside("/bin/ps", ["-o", "tty=", "-p", "\(process)"]).output.hasPrefix("?"))
     }
     try space.require(space.wg6(["down", file]))
-    try waitUntil("nobody asks any more") { try space.processes(ending: ["resolve", space.interface]).isEmpty }
+    try waitUntil("nobody asks any more") { try asking().isEmpty }
   }
 
   private func configuration(

@@ -165,6 +165,24 @@ struct `Tunnels beside each other and after a failure` {
     try space.require(space.wg6(["down", file]))
   }
 
+  @Test func `a daemon that is stopped keeps nobody waiting for ever`() throws {
+    let space = try Namespace(device: false)
+    let file = try configuration(space, "KillSwitch = yes", allowedIPs: "0.0.0.0/0")
+    try space.require(space.wg6(["up", file]))
+    let daemon = try #require(try space.daemons().first?.process)
+    kill(daemon, SIGSTOP)
+    let reload = try space.wg6(["reload", file])
+    #expect(reload.status == 1 && reload.errors.contains("does not answer"), "\(reload.errors)")
+    let down = try space.wg6(["down", file])
+    #expect(down.status == 1 && down.errors.contains("still answers"), "\(down.errors)")
+    #expect(try tables(space).isEmpty && !space.hasLink)
+    kill(daemon, SIGCONT)
+    try waitUntil("the socket is gone") { !space.hasSocket }
+    try space.require(space.wg6(["down", file]))
+    try space.require(space.wg6(["up", file]))
+    try space.require(space.wg6(["down", file]))
+  }
+
   @Test func `a lost journal is no reason to stay cut off`() throws {
     let space = try Namespace(device: false)
     try space.require(space.wg6(["up", configuration(space, "KillSwitch = yes", allowedIPs: "10.8.0.0/16")]))

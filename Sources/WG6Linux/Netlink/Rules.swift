@@ -63,9 +63,7 @@ extension NetlinkSocket {
   /// The priority that the kernel gives now to a rule that names none: it then stands before all others but the first.
   /// `nil` where the kernel leaves that open.
   public func nextRulePriority(isIPv6: Bool) throws(NetlinkError) -> UInt32? {
-    let priorities = try readRules(isIPv6: isIPv6) { answer in
-      answer.number(FRA_PRIORITY, behind: fib_rule_hdr.self) ?? 0
-    }
+    let priorities = try readRules(isIPv6: isIPv6) { $0.number(FRA_PRIORITY, behind: fib_rule_hdr.self) ?? 0 }
     return priorities.count > 1 && priorities[1] > 0 ? priorities[1] - 1 : nil
   }
 
