@@ -24,13 +24,17 @@ extension Scenario {
       return Clock.seconds - quietSince > 4
     }
     try lab.require(before > 0, "the counter counts: \(before) calls until now")
-    var lost = 0
-    for address in [Tunnel.serverInner.v4, Tunnel.serverInner.v6] {
-      lost += try tunnel.client.floodPing(address, count: 5000).lost
+    // A control-plane timer may allocate, and a route that changes even now has routes looked at; a packet may not. What
+    // packets do, they do every time.
+    var lost = 0, calls = Int.max
+    for _ in 0..<3 where calls >= 100 {
+      let before = count(in: counter)
+      for address in [Tunnel.serverInner.v4, Tunnel.serverInner.v6] {
+        lost += try tunnel.client.floodPing(address, count: 5000).lost
+      }
+      calls = count(in: counter) - before
     }
-    let calls = count(in: counter) - before
     try lab.require(lost == 0, "10,000 pings, 40,000 packets through the two daemons, none lost")
-    // A control-plane timer may allocate; a packet may not.
     try lab.require(calls < 100, "\(calls) calls of malloc meanwhile, none of them per packet", "\(calls) calls")
 
     // Super-packets, trains and merging, both ways; the first second warms up.
