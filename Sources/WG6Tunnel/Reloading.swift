@@ -48,6 +48,7 @@ extension Tunnel {
       } catch {
         throw TunnelError(error)
       }
+      for case .resolver(let request?) in changes { _ = try service(for: request) }
       for finding in file.findings(setup.coverage, endpoints.found) { warn(finding) }
       let lines = changes.flatMap(\.lines)
       if isTrial { return lines }

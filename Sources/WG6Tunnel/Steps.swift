@@ -112,10 +112,19 @@ extension Tunnel {
     }
   }
 
-  func apply(_ request: ResolverRequest, _ journal: inout Journal) throws(TunnelError) {
-    guard let service = ResolverService.find() else {
-      throw TunnelError("DNS: \(ResolverService.absence)")
+  /// Who can do what is asked.
+  func service(for request: ResolverRequest) throws(TunnelError) -> ResolverService {
+    guard let service = ResolverService.find() else { throw TunnelError("DNS: \(ResolverService.absence)") }
+    do {
+      try service.check(request)
+    } catch {
+      throw TunnelError("\(error)")
     }
+    return service
+  }
+
+  func apply(_ request: ResolverRequest, _ journal: inout Journal) throws(TunnelError) {
+    let service = try service(for: request)
     tell("DNS \(request.journalText) through \(service.rawValue)")
     do {
       try journal.append([.resolver(service), .resolverRequest(request.journalText)])

@@ -97,6 +97,28 @@ struct `Files of tunnels that are up` {
     try space.require(space.wg6(["down", file]))
   }
 
+  @Test func `name servers that nobody can set are found out before anything is changed`() throws {
+    let space = try Namespace(device: false)
+    // Neither resolvectl nor resolvconf, wherever this runs.
+    let nowhere = ["/usr/sbin", "/usr/bin", "/sbin", "/bin", "/usr/local/sbin"].flatMap { directory in
+      ["resolvectl", "resolvconf"].map { "\(directory)/\($0)" }
+    }
+    let hiding = nowhere.filter(FileManager.default.fileExists).map { "mount --bind /dev/null \($0); " }.joined()
+    func reload(_ arguments: String, _ file: String) throws -> Outcome {
+      try space.inside("/usr/bin/unshare", ["-m", "sh", "-c", "\(hiding)\(Programs.wg6) reload \(arguments) \(file)"])
+    }
+    try space.require(space.wg6(["up", configuration(space)]))
+    let file = try configuration(space, "DNS = 192.0.2.53", allowedIPs: "10.7.0.0/16")
+    for arguments in ["--dry-run", ""] {
+      let outcome = try reload(arguments, file)
+      #expect(outcome.status == 1 && outcome.errors.contains("install"), "\(outcome)")
+    }
+    let routes = try space.ip("route").output
+    #expect(routes.contains("10.8.0.0/16") && !routes.contains("10.7.0.0/16"))
+    #expect(try space.wg6(["up", file]).errors == "\(space.interface): it is up already\n")
+    try space.require(space.wg6(["down", file]))
+  }
+
   @Test func `what a tunnel leaves running holds nobody's descriptors, directory or terminal`() throws {
     let space = try Namespace(device: false)
     let file = try configuration(space, endpoint: "nobody.example.org:51820")

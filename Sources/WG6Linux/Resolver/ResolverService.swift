@@ -39,6 +39,13 @@ public enum ResolverService: String, Sendable {
   /// interface, or to every server in turn: neither is what a routing domain says.
   public var keepsRoutingDomains: Bool { self == .resolved }
 
+  /// Throws where it is asked for what it can't do, which `apply` would find out then.
+  public func check(_ request: ResolverRequest) throws(ResolverError) {
+    guard request.routingDomains.isEmpty || keepsRoutingDomains else {
+      throw ResolverError(routingDomains: request.routingDomains)
+    }
+  }
+
   /// Has the system's resolver ask the request's servers, in the place of what `interface` asked for before. Changes nothing
   /// where it throws.
   public func apply(_ request: ResolverRequest, to interface: String) throws(ResolverError) {
@@ -63,7 +70,7 @@ public enum ResolverService: String, Sendable {
         throw error
       }
     case .resolvconf:
-      guard request.routingDomains.isEmpty else { throw ResolverError(routingDomains: request.routingDomains) }
+      try check(request)
       try Resolvconf(machine).apply(request, to: interface)
     }
   }
