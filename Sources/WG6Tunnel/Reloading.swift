@@ -87,6 +87,7 @@ extension Tunnel {
         }
       case .addAddress(let address): try add(address, to: link, netlink, &journal)
       case .mtu(let mtu, _): try netlink.setMTU(mtu, of: link)
+      case .setUp: try netlink.setUp(link)
       case .addRoutes(let routes): try add(routes, via: link, netlink, &journal)
       case .setting(let name, let value): try set(name, to: value, &journal)
       case .restoreSetting(let name, let before): try restore(name, before)
