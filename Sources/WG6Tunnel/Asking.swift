@@ -6,8 +6,16 @@ import WG6Protocol
 
 extension Tunnel {
   /// Asks for the names of endpoints that had no address when the tunnel came up, until each has one or the tunnel is
-  /// gone: after 1 s, then longer each time, 20 s at most.
+  /// gone: after 1 s, then longer each time, 20 s at most. One process does it; a further one leaves it to the first, which
+  /// sees what a reload adds, unless that is about to end.
   public func askForEndpoints() throws(TunnelError) {
+    var lock: InterfaceLock?
+    _ = try wait(seconds: 2) { () throws(TunnelError) in
+      lock = try? InterfaceLock(interface, for: .asking)
+      return lock != nil
+    }
+    guard let lock else { return }
+    defer { lock.release() }
     var pause: UInt32 = 1
     while true {
       for _ in 0..<pause {

@@ -43,7 +43,7 @@ extension Tunnel {
       for failure in endpoints.missing.values { warn("\(failure); the tunnel comes up without, and goes on asking") }
       let turn = try takeTurn()
       let setup = try plan(order.file.configuration, endpoints.found)
-      try requireResolver(for: setup.resolver)
+      if let request = setup.resolver { _ = try service(for: request) }
       var journal = try begin(order.file.journalEntries(setup, endpoints) + remains.entries)
       _ = consume turn
       tellFindings(order.file, setup, endpoints)

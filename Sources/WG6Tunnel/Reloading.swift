@@ -48,7 +48,7 @@ extension Tunnel {
       } catch {
         throw TunnelError(error)
       }
-      try requireResolver(for: setup.resolver)
+      for case .resolver(let request?) in changes { _ = try service(for: request) }
       tellFindings(file, setup, endpoints)
       let lines = changes.flatMap(\.lines)
       if isTrial { return lines }
@@ -87,6 +87,7 @@ extension Tunnel {
         }
       case .addAddress(let address): try add(address, to: link, netlink, &journal)
       case .mtu(let mtu, _): try netlink.setMTU(mtu, of: link)
+      case .setUp: try netlink.setUp(link)
       case .addRoutes(let routes): try add(routes, via: link, netlink, &journal)
       case .setting(let name, let value): try set(name, to: value, &journal)
       case .restoreSetting(let name, let before): try restore(name, before)

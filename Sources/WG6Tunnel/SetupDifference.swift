@@ -11,6 +11,7 @@ extension Tunnel {
     case device(DeviceDifference)
     case addAddress(InterfaceAddress)
     case mtu(Int, before: Int)
+    case setUp
     case addRoutes([Route])
     case setting(name: String, value: String)
     case restoreSetting(name: String, before: String)
@@ -26,6 +27,7 @@ extension Tunnel {
       case .device(let difference): difference.lines
       case .addAddress(let address): ["+ address \(address)"]
       case .mtu(let mtu, let before): ["MTU \(before) → \(mtu)"]
+      case .setUp: ["up"]
       case .addRoutes(let routes): routes.map { "+ route \($0.prefix)\($0.tableText)" }
       case .setting(let name, let value), .restoreSetting(let name, let value): ["\(name) = \(value)"]
       case .addRule(let rule): ["+ rule \(rule)"]
@@ -99,6 +101,7 @@ extension Tunnel {
     let inTheWay = removed.filter { old in old.address.isIPv6 && added.contains { $0.address == old.address } }
     var first: [Change] = inTheWay.map { .removeAddress($0) } + added.map { .addAddress($0) }
     if link.mtu != setup.mtu { first.append(.mtu(setup.mtu, before: link.mtu)) }
+    if !link.isUp { first.append(.setUp) }
 
     // The routes that a fresh `up` would make: beside what others gave the interface, and the kernel for its addresses.
     let present = try netlink.routes(via: link, includingKernels: true)

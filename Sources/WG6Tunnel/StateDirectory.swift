@@ -48,10 +48,18 @@ struct InterfaceLock {
   private let descriptor: Int32
   private let path: String
 
+  /// What one process does at a time.
+  enum Purpose: String {
+    case change = "lock"
+    case asking
+  }
+
   /// Takes the lock of `interface` if it is free. Throws `wouldBlock` where another process holds it, or `open`'s error.
-  init(_ interface: String, in directory: String = StateDirectory.path) throws(Errno) {
+  init(
+    _ interface: String, for purpose: Purpose = .change, in directory: String = StateDirectory.path
+  ) throws(Errno) {
     if directory == StateDirectory.path { try StateDirectory.prepare() }
-    path = "\(directory)/\(interface).lock"
+    path = "\(directory)/\(interface).\(purpose.rawValue)"
     for _ in 0..<100 {
       let file = unsafe open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0o600)
       guard file >= 0 else { throw Errno(rawValue: errno) }

@@ -97,6 +97,55 @@ struct `Files of tunnels that are up` {
     try space.require(space.wg6(["down", file]))
   }
 
+  @Test func `name servers that nobody can set are found out before anything is changed`() throws {
+    let space = try Namespace(device: false)
+    // Neither resolvectl nor resolvconf, wherever this runs.
+    let nowhere = ["/usr/sbin", "/usr/bin", "/sbin", "/bin", "/usr/local/sbin"].flatMap { directory in
+      ["resolvectl", "resolvconf"].map { "\(directory)/\($0)" }
+    }
+    let hiding = nowhere.filter(FileManager.default.fileExists).map { "mount --bind /dev/null \($0); " }.joined()
+    func reload(_ arguments: String, _ file: String) throws -> Outcome {
+      try space.inside("/usr/bin/unshare", ["-m", "sh", "-c", "\(hiding)\(Programs.wg6) reload \(arguments) \(file)"])
+    }
+    try space.require(space.wg6(["up", configuration(space)]))
+    let file = try configuration(space, "DNS = 192.0.2.53", allowedIPs: "10.7.0.0/16")
+    for arguments in ["--dry-run", ""] {
+      let outcome = try reload(arguments, file)
+      #expect(outcome.status == 1 && outcome.errors.contains("install"), "\(outcome)")
+    }
+    let routes = try space.ip("route").output
+    #expect(routes.contains("10.8.0.0/16") && !routes.contains("10.7.0.0/16"))
+    #expect(try space.wg6(["up", file]).errors == "\(space.interface): it is up already\n")
+    try space.require(space.wg6(["down", file]))
+  }
+
+  @Test func `a reload gives back what others took, and leaves what they gave`() throws {
+    let space = try Namespace(device: false)
+    let file = try configuration(space, "MTU = 1380", allowedIPs: "10.8.0.0/16, 0.0.0.0/0")
+    // Rules are made anew where their order was lost: with other priorities.
+    func state() throws -> [String] {
+      let rules = try space.ip("rule").output.split(separator: "\n").map { "\($0.drop { $0 != ":" })" }
+      let others =
+        try ["address", "route", "link"].map { try space.ip($0, "show").output }.joined()
+        + space.ip("route", "show", "table", "51820").output
+      return rules + others.split(separator: "\n").map(String.init).sorted()
+    }
+    try space.require(space.wg6(["up", file]))
+    try space.require(space.ip("address", "add", "10.99.0.1/24", "dev", space.interface))
+    let before = try state()
+    for words in [
+      ["link", "set", space.interface, "down"], ["address", "delete", "10.9.0.1/24", "dev", space.interface],
+      ["link", "set", space.interface, "mtu", "1300"], ["route", "delete", "10.8.0.0/16"],
+      ["rule", "delete", "table", "51820"],
+    ] {
+      _ = try run(Programs.ip!, ["-n", space.name] + words)
+      try space.require(space.wg6(["reload", file]))
+      #expect(try state() == before, "\(words)")
+      #expect(try space.wg6(["reload", "--dry-run", file]).output == "nothing to change\n")
+    }
+    try space.require(space.wg6(["down", file]))
+  }
+
   @Test func `what a tunnel leaves running holds nobody's descriptors, directory or terminal`() throws {
     let space = try Namespace(device: false)
     let file = try configuration(space, endpoint: "nobody.example.org:51820")
@@ -107,7 +156,8 @@ struct `Files of tunnels that are up` {
     func asking() throws -> [Int32] {
       try space.processes { $0.suffix(2) == ["resolve", space.interface] }.map(\.process)
     }
-    #expect(try asking().count == 1)
+    for _ in 0..<3 { try space.require(space.wg6(["reload", file])) }
+    try waitUntil("one asks for all") { try asking().count == 1 }
     for process in try asking() {
       #expect(try FileManager.default.destinationOfSymbolicLink(atPath: "/proc/\(process)/cwd") == "/")
       #expect(try space.inside("/bin/ps", ["-o", "tty=", "-p", "\(process)"]).output.hasPrefix("?"))
