@@ -42,6 +42,38 @@ extension Tunnel {
     return try? name.resolve(retries: 0) { _, _ in }
   }
 
+  /// Leaves the endpoint out of the routes that lead into the tunnel, as an `up` that had known it would have. With a default
+  /// route the mark does that.
+  private func leadPast(_ endpoint: IPAddress, _ journal: inout Journal) throws(TunnelError) {
+    if journal.rules.contains(where: { $0.isIPv6 == endpoint.isIPv6 }) { return }
+    let inTheWay = journal.entries.compactMap { entry -> Route? in
+      guard case .route(let route) = entry, route.table == NetlinkSocket.mainTable,
+        route.prefix.contains(endpoint), route.prefix.length < endpoint.bitWidth
+      else { return nil }
+      return route
+    }
+    if inTheWay.isEmpty { return }
+    let netlink = try openNetlink()
+    guard let link = try link(netlink) else { return }
+    var rest = PrefixSet(inTheWay.map(\.prefix))
+    rest.subtract(IPPrefix(endpoint, length: endpoint.bitWidth))
+    do throws(NetlinkError) {
+      let pieces = try netlink.needed(rest.prefixes.map { Route($0) }, via: link, without: Set(inTheWay))
+      do throws(TunnelError) {
+        try add(pieces, via: link, netlink, &journal)
+      } catch {
+        return warn("\(error)")
+      }
+      do throws(RouteError) {
+        try netlink.removeRoutes(inTheWay, via: link)
+      } catch {
+        throw error.reason
+      }
+    } catch {
+      throw TunnelError(error)
+    }
+  }
+
   /// Gives the peer its endpoint, unless it has one by now: it may have come to us meanwhile.
   private func settle(_ key: PublicKey, _ text: String, _ endpoint: Endpoint) throws(TunnelError) {
     guard var journal = try readJournal(), journal.contains(.unresolved(key, text)) else { return }
@@ -58,6 +90,7 @@ extension Tunnel {
     } catch {
       throw TunnelError(error.description)
     }
+    try leadPast(endpoint.address, &journal)
     do {
       try journal.replace(with: journal.entries.map { $0 == .unresolved(key, text) ? .endpoint(key, text) : $0 })
     } catch {

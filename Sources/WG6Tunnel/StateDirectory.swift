@@ -52,6 +52,7 @@ struct InterfaceLock {
   enum Purpose: String {
     case change = "lock"
     case asking
+    case programs
   }
 
   /// Takes the lock of `interface` if it is free. Throws `wouldBlock` where another process holds it, or `open`'s error.

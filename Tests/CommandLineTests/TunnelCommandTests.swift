@@ -248,7 +248,7 @@ struct `Tunnels up and down` {
     try FileManager.default.createDirectory(atPath: etc, withIntermediateDirectories: true)
     defer { try? FileManager.default.removeItem(atPath: etc) }
     for file in ["hosts", "resolv.conf"] { _ = FileManager.default.createFile(atPath: "\(etc)/\(file)", contents: nil) }
-    let file = try configuration(space, endpoint: "late.example:5555")
+    let file = try configuration(space, allowedIPs: "10.8.0.0/16, 192.0.2.0/24", endpoint: "late.example:5555")
 
     let up = try space.wg6(["up", file])
     #expect(up.status == 0 && up.errors.contains("`late.example:5555'"), "\(up.errors)")
@@ -261,8 +261,15 @@ struct `Tunnels up and down` {
       try space.wg(["show", space.interface, "endpoints"]).output.hasSuffix("\t192.0.2.77:5555\n")
     }
     try waitUntil("nobody asks any more") { try askers(of: space).isEmpty }
+    // It lies in what the peer is given, and so the routes go round it.
+    try waitUntil("the route goes round it") {
+      let routes = try space.ip("route").output
+      return routes.contains("192.0.2.64/29") && !routes.contains("192.0.2.0/24")
+    }
+    #expect(try space.ip("route", "get", "192.0.2.77").errors.contains("unreachable"))
+    #expect(try space.ip("route", "get", "192.0.2.78").output.contains(space.interface))
     // The address that it has now is the file's; where the peer went since then is its own.
-    try space.require(space.wg(["set", space.interface, "peer", peer(of: space), "endpoint", "192.0.2.78:1"]))
+    try space.require(space.wg(["set", space.interface, "peer", peer(of: space), "endpoint", "198.51.100.78:1"]))
     #expect(try space.wg6(["reload", "--dry-run", file]).output == "nothing to change\n")
     try space.require(space.wg6(["down", file]))
   }

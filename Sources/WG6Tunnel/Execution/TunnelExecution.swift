@@ -106,8 +106,7 @@ public enum TunnelExecution {
   private static func lock(_ interface: String) throws(ExecutionError) -> InterfaceLock {
     for _ in 0..<500 {
       do throws(Errno) {
-        // No interface has a colon in its name.
-        return try InterfaceLock("\(interface):programs")
+        return try InterfaceLock(interface, for: .programs)
       } catch .wouldBlock {
         usleep(10_000)
       } catch {
