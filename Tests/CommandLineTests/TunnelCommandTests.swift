@@ -270,7 +270,8 @@ struct `Tunnels up and down` {
     #expect(try space.ip("route", "get", "192.0.2.78").output.contains(space.interface))
     // The address that it has now is the file's; where the peer went since then is its own.
     try space.require(space.wg(["set", space.interface, "peer", peer(of: space), "endpoint", "198.51.100.78:1"]))
-    #expect(try space.wg6(["reload", "--dry-run", file]).output == "nothing to change\n")
+    let planned = try space.wg6(["reload", "--dry-run", file])
+    #expect(planned.status == 0 && !planned.output.contains("endpoint"), "\(planned.output)")
     try space.require(space.wg6(["down", file]))
   }
 
