@@ -97,10 +97,22 @@ struct Journal: ~Copyable {
     }
   }
 
+  /// Whether any process is in that namespace, or a name stands for it: then it is not gone.
+  var isOfLivingNamespace: Bool {
+    let processes = StateDirectory.names(in: "/proc").filter { $0.allSatisfy(\.isNumber) }.map { "/proc/\($0)/ns/net" }
+    let living = Set(
+      (processes + StateDirectory.names(in: "/run/netns").map { "/run/netns/\($0)" }).map(Journal.number))
+    return entries.contains { entry in
+      if case .namespace(let number) = entry { living.contains(number) } else { false }
+    }
+  }
+
   /// The number of this process's network namespace.
-  static var thisNamespace: UInt64 {
+  static var thisNamespace: UInt64 { number(of: "/proc/self/ns/net") }
+
+  private static func number(of file: String) -> UInt64 {
     var status = stat()
-    return unsafe stat("/proc/self/ns/net", &status) == 0 ? UInt64(status.st_ino) : 0
+    return unsafe stat(file, &status) == 0 ? UInt64(status.st_ino) : 0
   }
 
   /// Writes entries behind the others. When it returns, they are there for whoever comes next.

@@ -17,8 +17,11 @@ extension Tunnel {
       let isServed = try isHere()
       guard var journal = try readJournal() else {
         defer { releasePrograms() }
-        removeStrayFirewall()
-        guard isServed else { throw TunnelError(absence()) }
+        let wasClosed = openFirewall()
+        guard isServed else {
+          if wasClosed { return }
+          throw TunnelError(absence())
+        }
         if try hasStrayRules() {
           throw TunnelError(
             "it has rules that “wg6 up” did not make; who brought it up with wg-quick, should use “wg-quick down”")
@@ -41,18 +44,6 @@ extension Tunnel {
       if hooks { tryHooks(journal.entries.compactMap(\.postDown)) }
       end(journal, remains)
       if let first = remains.problems.first { throw TunnelError(first) }
-    }
-  }
-
-  /// Whoever lost the journal should not have to live with the kill switch.
-  private func removeStrayFirewall() {
-    let rules = FirewallRules(interface: interface)
-    guard (try? Firewall.hasTable(rules.tableName)) == true else { return }
-    warn("removing the firewall table \(rules.tableName), which no journal tells of")
-    do {
-      try Firewall.run(rules.removal)
-    } catch {
-      warn("the firewall: \(error)")
     }
   }
 
@@ -110,9 +101,13 @@ extension Tunnel {
     }
     guard let journal else { return Remains() }
     guard journal.isOfThisNamespace else {
-      throw TunnelError(
-        "\(journal.path) says that it is up in another network namespace; take it down there, or remove that file if the "
-          + "namespace is gone")
+      // Where the directory outlives the machine, as a container's may, the namespace is gone and all that was in it.
+      guard journal.isOfLivingNamespace else {
+        tell("the journal is of a network namespace that is gone")
+        journal.remove()
+        return Remains()
+      }
+      throw TunnelError("\(journal.path) says that it is up in another network namespace; take it down there")
     }
     if try isHere(), journal.isWhole {
       throw TunnelError("it is up already")
@@ -211,6 +206,21 @@ extension Tunnel {
   private func isHere() throws(TunnelError) -> Bool {
     guard try link(openNetlink()) != nil else { return false }
     return ControlSocket.isAlive(interface)
+  }
+
+  /// Removes the firewall table of a tunnel whose journal is lost, and with it a kill switch that nobody else would know
+  /// of. Returns whether there was one.
+  private func openFirewall() -> Bool {
+    let rules = FirewallRules(interface: interface)
+    guard (try? Firewall.hasTable(rules.tableName)) ?? false else { return false }
+    tell("removing the firewall table that it left")
+    do {
+      try Firewall.run(rules.removal)
+    } catch {
+      warn("\(error)")
+      return false
+    }
+    return true
   }
 
   private func absence() -> String {

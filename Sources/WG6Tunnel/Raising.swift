@@ -43,9 +43,10 @@ extension Tunnel {
       for failure in endpoints.missing.values { warn("\(failure); the tunnel comes up without, and goes on asking") }
       let turn = try takeTurn()
       let setup = try plan(order.file.configuration, endpoints.found)
+      try requireResolver(for: setup.resolver)
       var journal = try begin(order.file.journalEntries(setup, endpoints) + remains.entries)
       _ = consume turn
-      for finding in order.file.findings(setup.coverage, endpoints.found) { warn(finding) }
+      tellFindings(order.file, setup, endpoints)
       var child: Child?
       do throws(TunnelError) {
         try raise(order, setup, &journal, &child)
@@ -102,7 +103,6 @@ extension Tunnel {
     let netlink = try openNetlink()
     guard let link = try link(netlink) else { throw TunnelError("the interface went away") }
     for address in setup.addresses { try add(address, to: link, netlink, &journal) }
-    if setup.mtu < 1280 { warn("MTU \(setup.mtu): below 1280 there is no IPv6 on the interface (RFC 8200 §5)") }
     tell("MTU \(setup.mtu), up")
     do {
       try netlink.setMTU(setup.mtu, of: link)

@@ -48,8 +48,8 @@ extension Tunnel {
       } catch {
         throw TunnelError(error)
       }
-      for case .resolver(let request?) in changes { _ = try service(for: request) }
-      for finding in file.findings(setup.coverage, endpoints.found) { warn(finding) }
+      try requireResolver(for: setup.resolver)
+      tellFindings(file, setup, endpoints)
       let lines = changes.flatMap(\.lines)
       if isTrial { return lines }
       if !changes.isEmpty { try write(.reloading, &journal) }

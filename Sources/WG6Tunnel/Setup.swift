@@ -9,6 +9,8 @@ struct Setup {
   var addresses: [InterfaceAddress]
   /// Bytes.
   var mtu: Int
+  /// What is to be said about a way too narrow for IPv6; `nil` where the file chose the MTU itself.
+  var mtuWarning: String?
   /// The longest first.
   var routes: [Route]
   /// In the order in which they are added, which is the order of their priorities, the least urgent first.
@@ -29,6 +31,8 @@ extension Setup {
   static let firstChosenMark: UInt32 = 51820
   /// Has the reverse path filter look at the mark of an answer.
   static let markedAnswers = "net.ipv4.conf.all.src_valid_mark"
+  /// What every link with IPv6 carries, in bytes.
+  private static let leastMTU = 1280
   /// Bytes of an Ethernet frame, where nothing says what the way takes.
   private static let usualMTU = 1500
   /// Outer IP header, UDP header, and a data message's header and tag.
@@ -62,7 +66,7 @@ extension Setup {
     if isMarkChosen { device.firewallMark = mark }
     addresses = configuration.addresses
     let outer = configuration.peers.compactMap { $0.endpoint.flatMap { endpoints[$0] }?.address }
-    mtu = configuration.mtu ?? Setup.mtu(over: outer, machine)
+    (mtu, mtuWarning) = Setup.mtu(configuration, coverage, over: outer, machine)
 
     routes = Setup.routes(coverage, configuration.table, defaultFamilies, mark: mark, cuttingOut: outer)
     // Each is looked at before those that were there before it.
@@ -99,12 +103,23 @@ extension Setup {
     return firstChosenMark
   }
 
-  /// The smallest that any way to a peer leaves for the tunnel's packets.
-  private static func mtu(over endpoints: [IPAddress], _ machine: Machine) -> Int {
+  /// The smallest that any way to a peer leaves for the tunnel's packets, but what IPv6 needs where there is any.
+  private static func mtu(
+    _ configuration: ConfigurationFile, _ coverage: Coverage, over endpoints: [IPAddress], _ machine: Machine
+  ) -> (mtu: Int, warning: String?) {
+    if let mtu = configuration.mtu { return (mtu, nil) }
     let rooms = endpoints.compactMap { address in
       machine.pathMTU(address).map { $0 - overhead(isIPv6: address.isIPv6) }
     }
-    return min(rooms.min() ?? (machine.defaultPathMTU() ?? usualMTU) - overhead(isIPv6: true), 65535)
+    let room = min(rooms.min() ?? (machine.defaultPathMTU() ?? usualMTU) - overhead(isIPv6: true), 65535)
+    if room >= leastMTU { return (room, nil) }
+    let hasIPv6 =
+      configuration.addresses.contains { $0.address.isIPv6 }
+      || coverage.covered.prefixes.contains { $0.address.isIPv6 }
+    let words = "the way to a peer leaves \(room) bytes, and IPv6 needs \(leastMTU) (RFC 8200 §5)"
+    return hasIPv6
+      ? (leastMTU, "MTU \(leastMTU): \(words); larger packets go in fragments")
+      : (room, "MTU \(room): \(words), so there is none on the interface")
   }
 
   /// Default routes, also those with holes in them, go where only unmarked packets look; the others stand with the

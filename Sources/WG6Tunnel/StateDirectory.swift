@@ -24,16 +24,22 @@ public enum StateDirectory {
 
   /// Interfaces that have a journal.
   static func interfaces(in directory: String = path) -> [String] {
+    let suffix = ".journal"
+    return names(in: directory).filter { $0.hasSuffix(suffix) }.map { String($0.dropLast(suffix.count)) }
+  }
+
+  /// What a directory holds; nothing where it can't be read.
+  static func names(in directory: String) -> [String] {
     guard let stream = unsafe opendir(directory) else { return [] }
     defer { unsafe closedir(stream) }
     var names: [String] = []
     while let entry = unsafe readdir(stream) {
-      let name = unsafe withUnsafeBytes(of: &entry.pointee.d_name) { bytes in
-        unsafe String(decoding: bytes.prefix { $0 != 0 }, as: UTF8.self)
-      }
-      if name.hasSuffix(".journal") { names.append(String(name.dropLast(".journal".count))) }
+      names.append(
+        unsafe withUnsafeBytes(of: &entry.pointee.d_name) { bytes in
+          unsafe String(decoding: bytes.prefix { $0 != 0 }, as: UTF8.self)
+        })
     }
-    return names
+    return names.filter { $0 != "." && $0 != ".." }
   }
 }
 

@@ -112,19 +112,8 @@ extension Tunnel {
     }
   }
 
-  /// Who can do what is asked.
-  func service(for request: ResolverRequest) throws(TunnelError) -> ResolverService {
-    guard let service = ResolverService.find() else { throw TunnelError("DNS: \(ResolverService.absence)") }
-    do {
-      try service.check(request)
-    } catch {
-      throw TunnelError("\(error)")
-    }
-    return service
-  }
-
   func apply(_ request: ResolverRequest, _ journal: inout Journal) throws(TunnelError) {
-    let service = try service(for: request)
+    guard let service = try requireResolver(for: request) else { return }
     tell("DNS \(request.journalText) through \(service.rawValue)")
     do {
       try journal.append([.resolver(service), .resolverRequest(request.journalText)])
@@ -137,6 +126,25 @@ extension Tunnel {
       throw TunnelError("\(error)")
     }
     Fault.point()
+  }
+
+  /// The service that can do what is asked of it; throws where there is none, before anything is changed.
+  @discardableResult
+  func requireResolver(for request: ResolverRequest?) throws(TunnelError) -> ResolverService? {
+    guard let request else { return nil }
+    guard let service = ResolverService.find() else { throw TunnelError("DNS: \(ResolverService.absence)") }
+    do {
+      try service.require(request)
+    } catch {
+      throw TunnelError("\(error)")
+    }
+    return service
+  }
+
+  /// Warns of what is strange about a file on this machine.
+  func tellFindings(_ file: TunnelFile, _ setup: Setup, _ endpoints: Endpoints) {
+    for finding in file.findings(setup.coverage, endpoints.found) { warn(finding) }
+    if let warning = setup.mtuWarning { warn(warning) }
   }
 
   /// What kernel settings were before other tunnels of this namespace changed them.

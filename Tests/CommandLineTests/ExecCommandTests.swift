@@ -49,4 +49,22 @@ struct `Programs that keep to a tunnel` {
     // Once more, where nothing is there.
     #expect(try space.wg6(["down", space.interface]).errors == "\(space.interface): it is not up\n")
   }
+
+  @Test func `may be the file's own command, while the tunnel comes up`() throws {
+    let space = try Namespace(device: false)
+    let said = space.directory.appendingPathComponent("said").path
+    let file = try space.file(
+      "\(space.interface).conf",
+      """
+      [Interface]
+      PrivateKey = \(try keyPair().private)
+      Address = 10.9.0.1/24
+      PostUp = \(Programs.wg6) exec --dns 10.9.0.53 %i -- grep nameserver /etc/resolv.conf >\(said)
+      """)
+    let up = try space.wg6(["up", file])
+    #expect(up.status == 0, "\(up.errors)")
+    #expect(try String(contentsOfFile: said, encoding: .utf8) == "nameserver 10.9.0.53\n")
+    try space.require(space.wg6(["down", file]))
+    #expect(try !space.ip("rule").output.contains("fwmark"))
+  }
 }

@@ -197,6 +197,50 @@ struct `Tunnels up and down` {
     #expect(!space.hasLink && !space.hasSocket)
   }
 
+  @Test(arguments: [false, true]) func `SIGHUP has the file reloaded, and nobody ends`(isForeground: Bool) throws {
+    let space = try Namespace(device: false)
+    let file = try configuration(space, allowedIPs: "10.8.0.0/16")
+    let prefixes = { try space.wg(["show", space.interface, "allowed-ips"]).output }
+    let change = { (old: String, new: String) in
+      let text = try String(contentsOfFile: file, encoding: .utf8).replacingOccurrences(of: old, with: new)
+      try Data(text.utf8).write(to: URL(fileURLWithPath: file))
+    }
+    var foreground: Running?
+    if isForeground {
+      foreground = try Running(
+        Programs.ip!, ["netns", "exec", space.name, Programs.wg6, "up", "--foreground", file],
+        environment: ["WG6D": Programs.daemon!], files: ["/dev/null", "/dev/null", "/dev/null"])
+      try waitUntil("the tunnel is up") { try space.ip("route").output.contains("10.8.0.0/16") }
+    } else {
+      try space.require(space.wg6(["up", file]))
+    }
+    let daemon = try #require(try space.daemons().first).process
+    let target = foreground?.processID ?? daemon
+
+    try change("10.8.0.0/16", "10.7.0.0/16")
+    kill(target, SIGHUP)
+    try waitUntil("the new prefix is there") { try prefixes().contains("10.7.0.0/16") }
+    try waitUntil("its route is too") { try space.ip("route").output.contains("10.7.0.0/16") }
+    // A mistake changes nothing, and another signal finds the file mended.
+    try change("AllowedIPs", "AllowedIP")
+    kill(target, SIGHUP)
+    kill(target, SIGHUP)
+    usleep(300_000)
+    #expect(try prefixes().contains("10.7.0.0/16"))
+    try change("AllowedIP ", "AllowedIPs ")
+    try change("10.7.0.0/16", "10.6.0.0/16")
+    kill(target, SIGHUP)
+    try waitUntil("the newest prefix is there") { try prefixes().contains("10.6.0.0/16") }
+    #expect(try space.daemons().map(\.process) == [daemon])
+    if let foreground {
+      foreground.send(SIGTERM)
+      #expect(foreground.wait() == 0)
+    } else {
+      try space.require(space.wg6(["down", file]))
+    }
+    #expect(!space.hasLink && !space.hasSocket)
+  }
+
   @Test func `a name without an address keeps no tunnel down, and gets one when there is one`() throws {
     let space = try Namespace(device: false)
     // `ip netns exec` shows what is in there as if it were in /etc.
@@ -266,6 +310,6 @@ struct `Tunnels up and down` {
 
   /// The processes that ask for names for the interface.
   private func askers(of space: Namespace) throws -> [Int32] {
-    try space.processes { $0.contains("resolve") && $0.last == space.interface }.map(\.process)
+    try space.processes { $0.suffix(2) == ["resolve", space.interface] }.map(\.process)
   }
 }

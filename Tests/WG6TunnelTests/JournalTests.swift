@@ -59,9 +59,12 @@ import WG6Protocol
       try journal.append(.namespace(Journal.thisNamespace))
       let isHere = journal.isOfThisNamespace
       #expect(isHere)
-      try journal.replace(with: [.namespace(Journal.thisNamespace + 1)])
-      let isElsewhere = !journal.isOfThisNamespace
-      #expect(isElsewhere)
+      try journal.replace(with: [.namespace(1)])
+      let isElsewhere = !journal.isOfThisNamespace, isGone = !journal.isOfLivingNamespace
+      #expect(isElsewhere && isGone)
+      try journal.replace(with: [.namespace(Journal.thisNamespace)])
+      let isLiving = journal.isOfLivingNamespace
+      #expect(isLiving)
     }
   }
 }

@@ -70,7 +70,7 @@ import WG6Protocol
 
   @Test(arguments: [
     (["192.0.2.1": 1500], 1440), (["2001:db8::1": 1500], 1420), (["192.0.2.1": 1500, "2001:db8::1": 1400], 1320),
-    (["192.0.2.1": 1280, "2001:db8::1": 1500], 1220), ([:], 1412),
+    ([:], 1412), (["192.0.2.1": 1340], 1280),
   ])
   func `the MTU is what the narrowest way leaves`(ways: [String: Int], mtu: Int) throws {
     let peers = ways.keys.enumerated().map { "AllowedIPs = 10.0.0.\($0.offset)/32\nEndpoint = \($0.offset).example:1" }
@@ -81,6 +81,19 @@ import WG6Protocol
     let sections = peers + Array(repeating: "", count: 2 - peers.count)
     #expect(try setup("", sections[0], sections[1], endpoints: endpoints, machine: machine).mtu == mtu)
     #expect(try setup("MTU = 1300", sections[0], sections[1], endpoints: endpoints, machine: machine).mtu == 1300)
+  }
+
+  @Test func `where the way is too narrow for IPv6, IPv6 has what it needs all the same, and a warning says so`() throws
+  {
+    let machine = Machine(pathMTU: { _ in 1300 })
+    let peer = "Endpoint = a.example:1\nAllowedIPs = "
+    let endpoints = ["a.example:1": "192.0.2.1"]
+    let both = try setup("", peer + "10.0.0.0/8, fd00::/8", endpoints: endpoints, machine: machine)
+    #expect(both.mtu == 1280 && both.mtuWarning?.contains("leaves 1240 bytes") == true)
+    let old = try setup("Address = 10.0.0.1/24", peer + "10.0.0.0/8", endpoints: endpoints, machine: machine)
+    #expect(old.mtu == 1240 && old.mtuWarning?.contains("there is none on the interface") == true)
+    let chosen = try setup("MTU = 1000", peer + "fd00::/8", endpoints: endpoints, machine: machine)
+    #expect(chosen.mtu == 1000 && chosen.mtuWarning == nil)
   }
 
   @Test func `a kill switch covers what goes through the tunnel, and needs a mark even without a default route`() throws

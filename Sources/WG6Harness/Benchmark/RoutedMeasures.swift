@@ -17,14 +17,15 @@ enum RoutedTraffic {
   static let questionSize = 60
   static let answerSize = 180
 
-  /// How long the calls' packets were under way, how many were lost, and what each cost the daemons.
+  /// How long the calls' packets were under way, how many were lost, and what each cost the daemons. Where none
+  /// arrived, there is no time.
   static func figures(_ trial: DatagramPath.Trial, daemonSeconds: Double?) -> [(Figure, Double)] {
     let delays = RoundTrips(milliseconds: trial.delays)
     var figures: [(Figure, Double)] = [
       (.callsDelay, delays.quantile(0.5)), (.callsSlow, delays.quantile(0.99)), (.callsLost, trial.loss * 100),
     ]
     if let daemonSeconds { figures.append((.callsTime, daemonSeconds / Double(trial.sent) * 1e6)) }
-    return figures
+    return figures.filter { $0.1.isFinite }
   }
 }
 

@@ -39,9 +39,9 @@ public enum ResolverService: String, Sendable {
   /// interface, or to every server in turn: neither is what a routing domain says.
   public var keepsRoutingDomains: Bool { self == .resolved }
 
-  /// Throws where it is asked for what it can't do, which `apply` would find out then.
-  public func check(_ request: ResolverRequest) throws(ResolverError) {
-    guard request.routingDomains.isEmpty || keepsRoutingDomains else {
+  /// Throws where the service can't do what the request says.
+  public func require(_ request: ResolverRequest) throws(ResolverError) {
+    if !request.routingDomains.isEmpty, !keepsRoutingDomains {
       throw ResolverError(routingDomains: request.routingDomains)
     }
   }
@@ -61,6 +61,7 @@ public enum ResolverService: String, Sendable {
     _ request: ResolverRequest, to interface: String, on machine: ResolverSurroundings
   ) throws(ResolverError) {
     guard !request.isEmpty else { return }
+    try require(request)
     switch self {
     case .resolved:
       do throws(ResolverError) {
@@ -69,9 +70,7 @@ public enum ResolverService: String, Sendable {
         try? revert(interface, on: machine)
         throw error
       }
-    case .resolvconf:
-      try check(request)
-      try Resolvconf(machine).apply(request, to: interface)
+    case .resolvconf: try Resolvconf(machine).apply(request, to: interface)
     }
   }
 

@@ -45,11 +45,22 @@ public enum TunnelExecution {
     }
     // Until here the filter's paths had to lead somewhere.
     _ = consume groups
+    // A tunnel that went down meanwhile took nothing of this away; its next `down` or `up` does.
+    let now: Link?
+    do throws(NetlinkError) {
+      now = try NetlinkSocket().link(named: link.name)
+    } catch {
+      throw ExecutionError("\(error)")
+    }
+    guard now?.index == link.index else { throw ExecutionError("the tunnel went down") }
   }
 
   /// Puts rules and routes in order again, after a change to the machine's routes or rules or for a new interface of the
   /// same name; for programs that run already. Does nothing where there are none.
   public static func refresh(_ link: Link) throws(ExecutionError) {
+    guard isUsed(link.name) else { return }
+    let lock = try lock(link.name)
+    defer { lock.release() }
     do throws(NetlinkError) {
       let netlink = try NetlinkSocket()
       for way in Way.allCases where Groups.exists(way, of: link.name) {
@@ -67,7 +78,9 @@ public enum TunnelExecution {
   @discardableResult
   public static func remove(interface: String) throws(ExecutionError) -> Bool {
     // The groups go last: without one, nothing else is there.
-    guard Way.allCases.contains(where: { Groups.exists($0, of: interface) }) else { return false }
+    guard isUsed(interface) else { return false }
+    let lock = try lock(interface)
+    defer { lock.release() }
     let runsInside = Groups.runs(.inside, of: interface)
     do throws(NetlinkError) {
       let netlink = try NetlinkSocket()
@@ -88,18 +101,20 @@ public enum TunnelExecution {
     return runsInside
   }
 
-  /// Waits until nobody else changes the tunnel.
+  /// Waits until nobody else changes what programs have of the tunnel. Not the tunnel's own lock, which `up` holds while
+  /// it runs the file's commands, and one of those may be `wg6 exec`.
   private static func lock(_ interface: String) throws(ExecutionError) -> InterfaceLock {
     for _ in 0..<500 {
       do throws(Errno) {
-        return try InterfaceLock(interface)
+        // No interface has a colon in its name.
+        return try InterfaceLock("\(interface):programs")
       } catch .wouldBlock {
         usleep(10_000)
       } catch {
         throw ExecutionError("lock \(interface): \(error)")
       }
     }
-    throw ExecutionError("another command is changing \(interface)")
+    throw ExecutionError("another command is sending programs into \(interface) right now")
   }
 
   /// Whether programs were sent into the tunnel or around it since it came up.

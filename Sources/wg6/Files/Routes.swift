@@ -23,7 +23,8 @@ struct Routes: ParsableCommand {
     let table = try source.read(.quick) { configuration, _ in
       RoutingOverview(
         file: source.path, configuration, try source.coverage(of: configuration),
-        endpoints: source.knownEndpoints(of: configuration).found)
+        endpoints: source.knownEndpoints(of: configuration).found,
+        connected: try LocalNetworks.connected(except: source.interface()))
     }
     for line in address.map(table.explanation) ?? table.lines { try say(line) }
   }

@@ -9,10 +9,14 @@ struct RoutingOverview {
   private let names = PeerNames()
   /// The endpoints that the routes leave out, and the place of a peer that is there.
   private let cutEndpoints: [IPAddress: Int]
+  /// The networks that this machine is on itself.
+  private let connected: [IPPrefix]
 
   init(
-    file: String, _ configuration: ConfigurationFile, _ coverage: Coverage, endpoints: [EndpointName: Endpoint]
+    file: String, _ configuration: ConfigurationFile, _ coverage: Coverage, endpoints: [EndpointName: Endpoint],
+    connected: [IPPrefix]
   ) {
+    self.connected = connected
     self.file = file
     self.configuration = configuration
     self.coverage = coverage
@@ -54,6 +58,13 @@ struct RoutingOverview {
       lines.append(
         "\(address) goes to \(name(choice.peer)), by AllowedIPs = \(choice.prefix) (\(file):\(choice.line)); "
           + "route: \(place(of: choice))")
+      if configuration.table == .automatic, choice.prefix.length == 0,
+        let network = connected.first(where: { $0.contains(address) })
+      {
+        lines.append(
+          "but this machine is on \(network) itself, and its own routes are asked before a default route: there it goes"
+        )
+      }
     } else {
       let reason = decision.exclusions.isEmpty ? ": no peer's AllowedIPs have it" : ""
       lines.append("\(address) stays outside the tunnel\(reason)")

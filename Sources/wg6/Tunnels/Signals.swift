@@ -17,12 +17,13 @@ struct Signals: ~Copyable {
     return Signals(set: set)
   }
 
-  /// Says which signal to end has arrived; `nil` where none has.
+  /// Says which signal to end has arrived; `nil` where none has. SIGHUP is one from a terminal, that is gone then.
   var watch: () -> Int32? {
-    {
+    let ending = [SIGINT, SIGTERM] + (isatty(STDIN_FILENO) == 0 ? [] : [SIGHUP])
+    return {
       var arrived = sigset_t()
       unsafe sigpending(&arrived)
-      return [SIGINT, SIGTERM, SIGHUP].first { unsafe sigismember(&arrived, $0) == 1 }
+      return ending.first { unsafe sigismember(&arrived, $0) == 1 }
     }
   }
 
