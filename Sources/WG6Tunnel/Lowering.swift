@@ -195,7 +195,7 @@ extension Tunnel {
         try Firewall.run(FirewallRules(interface: interface).removal)
       } catch {
         // What could not be put in is not there; `up` said so.
-        guard entry.isKillSwitch else { return false }
+        guard entry.isKillSwitch, error != .unsupported else { return false }
         throw TunnelError("\(error)")
       }
     default: return false
