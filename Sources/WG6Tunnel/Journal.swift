@@ -63,7 +63,11 @@ struct Journal: ~Copyable {
   }
 
   /// The journal that a command left; `nil` where there is none.
-  static func read(_ interface: String, in directory: String = StateDirectory.path) throws(FileFailure) -> Journal? {
+  ///
+  /// - Parameter sharedOnly: without what concerns no other tunnel, which may be much.
+  static func read(
+    _ interface: String, sharedOnly: Bool = false, in directory: String = StateDirectory.path
+  ) throws(FileFailure) -> Journal? {
     let path = "\(directory)/\(interface).journal"
     let text: WipedBytes
     do {
@@ -72,12 +76,16 @@ struct Journal: ~Copyable {
       if error.errno == ENOENT { return nil }
       throw error
     }
+    // Byte by byte: to a character a line feed may be but one half.
     let lines = text.withBytes { bytes in
       unsafe bytes.withUnsafeBytes { unsafe String(decoding: $0, as: UTF8.self) }
-    }.split(separator: "\n", omittingEmptySubsequences: true)
+    }.utf8.split(separator: UInt8(ascii: "\n"))
     // The last line of one that was killed while it wrote may be half of one: what it tells was not done.
-    guard lines.first == heading[...] else { return Journal(path: path, entries: []) }
-    return Journal(path: path, entries: lines.dropFirst().compactMap { Entry(line: $0) })
+    guard let first = lines.first, first.elementsEqual(heading.utf8) else { return Journal(path: path, entries: []) }
+    let useful = lines.dropFirst().filter { line in
+      !sharedOnly || !Entry.unshared.contains { line.starts(with: $0.utf8) }
+    }
+    return Journal(path: path, entries: useful.compactMap { Entry(line: Substring($0)) })
   }
 
   private init(path: String, entries: [Entry]) {

@@ -5,6 +5,9 @@ import WG6Protocol
 
 /// Entries as lines: a word, and what belongs to it.
 extension Journal.Entry {
+  /// How lines begin that are of many peers, or go with the interface.
+  static let unshared = ["route ", "address ", "endpoint ", "found "]
+
   var line: String {
     switch self {
     case .namespace(let number): "namespace \(number)"

@@ -135,13 +135,14 @@ extension Tunnel {
   func undo(_ journal: borrowing Journal, keepingKillSwitch: Bool = false) -> Remains {
     var remains = Remains()
     var done: Set<Journal.Entry> = []
+    let others = entriesOfOthers()
     for entry in journal.entries.reversed() where done.insert(entry).inserted {
       if keepingKillSwitch, entry.isKillSwitch {
         remains.entries.insert(entry, at: 0)
         continue
       }
       do throws(TunnelError) {
-        if try undo(entry) { Fault.point() }
+        if try undo(entry, others) { Fault.point() }
       } catch {
         remains.entries.insert(entry, at: 0)
         remains.problems.append("\(error)")
@@ -165,10 +166,10 @@ extension Tunnel {
   }
 
   /// Whether there was anything to undo.
-  private func undo(_ entry: Journal.Entry) throws(TunnelError) -> Bool {
+  private func undo(_ entry: Journal.Entry, _ others: [Journal.Entry]) throws(TunnelError) -> Bool {
     switch entry {
     // One that was not added any more may have become another tunnel's.
-    case .rule(let rule) where !entriesOfOthers().contains(entry):
+    case .rule(let rule) where !others.contains(entry):
       tell("removing the rule \(rule)")
       let netlink = try openNetlink()
       do {
@@ -194,7 +195,7 @@ extension Tunnel {
         try Firewall.run(FirewallRules(interface: interface).removal)
       } catch {
         // What could not be put in is not there; `up` said so.
-        guard entry.isKillSwitch else { return false }
+        guard entry.isKillSwitch, error != .unsupported else { return false }
         throw TunnelError("\(error)")
       }
     default: return false

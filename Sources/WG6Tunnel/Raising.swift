@@ -53,10 +53,10 @@ extension Tunnel {
       } catch {
         tell("undoing")
         child?.send(signal: SIGTERM)
-        let remains = undo(journal, keepingKillSwitch: remains.hasKillSwitch)
-        for problem in remains.problems { warn(problem) }
+        let left = undo(journal, keepingKillSwitch: remains.hasKillSwitch)
+        for problem in left.problems { warn(problem) }
         if remains.hasKillSwitch { warn("the kill switch of before stays in force until the next “up” or “down”") }
-        end(journal, remains)
+        end(journal, left)
         throw error
       }
       if !endpoints.missing.isEmpty { askOn(order.program) }

@@ -38,12 +38,12 @@ extension Tunnel {
 
   private func replace(_ path: String, with text: borrowing WipedBytes) throws(Errno) {
     let draft = path + ".tmp"
-    let descriptor = unsafe open(draft, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0o600)
+    // A new file, and so root's: one that somebody put there before would stay his, with the keys in it.
+    unsafe unlink(draft)
+    let descriptor = unsafe open(draft, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0o600)
     guard descriptor >= 0 else { throw Errno(rawValue: errno) }
     defer { Glibc.close(descriptor) }
     do throws(Errno) {
-      // An old draft may have had another mode.
-      guard fchmod(descriptor, 0o600) == 0 else { throw Errno(rawValue: errno) }
       try text.writeAll(to: descriptor)
       guard fsync(descriptor) == 0, unsafe rename(draft, path) == 0 else { throw Errno(rawValue: errno) }
     } catch {

@@ -160,7 +160,7 @@ extension Tunnel {
   /// What the journals of other tunnels of this namespace say.
   func entriesOfOthers() -> [Journal.Entry] {
     StateDirectory.interfaces().filter { $0 != interface }.flatMap { other -> [Journal.Entry] in
-      guard let journal = try? Journal.read(other), journal.isOfThisNamespace else { return [] }
+      guard let journal = try? Journal.read(other, sharedOnly: true), journal.isOfThisNamespace else { return [] }
       return journal.entries
     }
   }

@@ -10,12 +10,16 @@ struct `Files of tunnels that are up` {
     let link = "\(space.directory.path)/\(space.interface).conf"
     try FileManager.default.createSymbolicLink(atPath: link, withDestinationPath: target)
     try space.require(space.wg6(["up", link]))
+    // Somebody else's file where the draft goes gets no keys.
+    let trap = try space.file("target.conf.tmp", "")
+    let trapped = try FileHandle(forReadingFrom: URL(fileURLWithPath: trap))
     for (file, mtu) in [(link, "1400"), (space.interface, "1410")] {
       try space.require(space.ip("link", "set", space.interface, "mtu", mtu))
       try space.require(space.wg6(["save", file]))
       #expect(try FileManager.default.destinationOfSymbolicLink(atPath: link) == target)
       #expect(try String(contentsOfFile: target, encoding: .utf8).contains("MTU = \(mtu)\n"))
     }
+    #expect(try trapped.readToEnd()?.isEmpty ?? true)
     let mode = try FileManager.default.attributesOfItem(atPath: target)[.posixPermissions] as? Int
     #expect(mode == 0o600)
     try space.require(space.wg6(["down", space.interface]))

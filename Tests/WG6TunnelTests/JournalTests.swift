@@ -9,7 +9,7 @@ import WG6Protocol
 @Suite struct `A tunnel's journal` {
   private static let entries: [Journal.Entry] = [
     .namespace(4_026_531_840), .file("/etc/wireguard/a file.conf"), .mark(51820), .preDown("echo  %i | cat"),
-    .postDown("true"), .withoutHooks, .saves, .firewall(digest: .max, isKillSwitch: true),
+    .postDown("true"), .postDown("echo\r"), .withoutHooks, .saves, .firewall(digest: .max, isKillSwitch: true),
     .firewall(digest: 0, isKillSwitch: false),
     .daemon, .setting(name: "net.ipv4.conf.all.src_valid_mark", before: "0"),
     .rule(
@@ -23,6 +23,8 @@ import WG6Protocol
     .address(InterfaceAddress(address("2001:db8::1"), prefixLength: 64)),
     .route(Route(prefix("10.0.0.0/8"), table: 254)), .complete, .reloading, .leaving,
   ]
+
+  private static let rules = entries.filter { if case .rule = $0 { true } else { false } }
 
   /// What the next command reads.
   private func written(in directory: String) throws -> [Journal.Entry]? {
@@ -39,6 +41,11 @@ import WG6Protocol
       try journal.append(Self.entries)
       try journal.append(.complete)
       #expect(try written(in: directory) == Self.entries + [.complete])
+
+      let shared = try Journal.read("wg0", sharedOnly: true, in: directory)?.entries ?? []
+      #expect(shared.contains(.mark(51820)) && shared.contains { $0.isSetting("net.ipv4.conf.all.src_valid_mark") })
+      #expect(shared.count { Self.rules.contains($0) } == 2)
+      #expect(!shared.contains { if case .route = $0 { true } else { false } })
 
       // Killed while it wrote.
       let file = "\(directory)/wg0.journal"
