@@ -129,7 +129,9 @@ private struct ExclusionFile: CustomStringConvertible {
     var lines = ["[Interface]", "PrivateKey = \(QuickCase.privateKey)", "Address = 192.0.2.66/32, 2001:db8:66::2/128"]
     if !excluded.isEmpty { lines.append("ExcludedIPs = " + Self.list(excluded)) }
     for (index, peer) in peers.enumerated() {
-      lines += ["", "[Peer]", "PublicKey = \(QuickCase.publicKey(index))", "AllowedIPs = " + Self.list(peer.allowed)]
+      lines += ["", "[Peer]", "PublicKey = \(QuickCase.publicKey(index))"]
+      // `wg` refuses an empty list.
+      if !peer.allowed.isEmpty { lines.append("AllowedIPs = " + Self.list(peer.allowed)) }
       if !peer.excluded.isEmpty { lines.append("ExcludedIPs = " + Self.list(peer.excluded)) }
     }
     return lines.joined(separator: "\n") + "\n"
