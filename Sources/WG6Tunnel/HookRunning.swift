@@ -67,11 +67,11 @@ extension Tunnel {
 
 /// Who can write a file, and with it the commands in it.
 public enum FileOwnership {
-  /// Why commands of the file at `path`, from the root and without links, must not be run: somebody else than root could have put them in.
-  /// `nil` where nobody could.
-  public static func problem(of path: String) -> String? {
+  /// Why commands of the file that was opened at `path`, from the root and without links, and read from `descriptor`, must
+  /// not be run: somebody else than root could have put them in. `nil` where nobody could.
+  public static func problem(of path: String, opened descriptor: Int32) -> String? {
     var status = stat()
-    guard unsafe lstat(path, &status) == 0 else { return "\(path): \(Errno(rawValue: errno))" }
+    guard unsafe fstat(descriptor, &status) == 0 else { return "\(path): \(Errno(rawValue: errno))" }
     if let problem = problem(of: path, status, isDirectory: false) { return problem }
     // Who may write a directory may put another file there under the name.
     var directory = path

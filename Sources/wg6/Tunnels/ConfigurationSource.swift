@@ -51,19 +51,20 @@ struct ConfigurationSource {
 
   /// The file, read and checked. Every mistake is told, every warning too.
   ///
-  /// - Parameter place: where it is, if not where it is said to be.
-  func read(_ dialect: ConfigurationDialect, at place: String? = nil) throws -> ConfigurationFile {
-    let configuration = try read(dialect, at: place) { configuration, _ in configuration }
+  /// - Parameter descriptor: what to read, where the file is open already.
+  func read(_ dialect: ConfigurationDialect, from descriptor: Int32? = nil) throws -> ConfigurationFile {
+    let configuration = try read(dialect, from: descriptor) { configuration, _ in configuration }
     for warning in configuration.warnings { complain("Warning: \(warning)") }
     return configuration
   }
 
   /// The file and its text, for as long as `body` runs. Every mistake is told; warnings are the caller's.
   func read<Result>(
-    _ dialect: ConfigurationDialect, at place: String? = nil, _ body: (ConfigurationFile, RawSpan) throws -> Result
+    _ dialect: ConfigurationDialect, from descriptor: Int32? = nil,
+    _ body: (ConfigurationFile, RawSpan) throws -> Result
   ) throws -> Result {
     do {
-      let text = try WipedBytes(contentsOf: place ?? path)
+      let text = try contents(of: descriptor)
       return try text.withBytes { bytes in
         let configuration = try ConfigurationFile(
           reading: bytes, named: path, dialect: dialect,
@@ -77,14 +78,24 @@ struct ConfigurationSource {
     }
   }
 
+  private func contents(of descriptor: Int32?) throws(FileFailure) -> WipedBytes {
+    guard let descriptor else { return try WipedBytes(contentsOf: path) }
+    var text = WipedBytes(minimumCapacity: 8192)
+    try text.readAll(from: descriptor, named: path)
+    return text
+  }
+
   /// The file for `up` and `reload`, read and checked; `runsHooks` asks for its commands, which must be nobody's but
   /// root's.
   func tunnelFile(runsHooks: Bool) throws -> TunnelFile {
-    // Read where it is asked who could write it: a link might lead elsewhere by then.
     let absolute = try resolved().path
-    let configuration = try read(.quick, at: absolute)
+    let descriptor = unsafe open(absolute, O_RDONLY | O_CLOEXEC)
+    guard descriptor >= 0 else { throw failure("\(path): \(systemText(errno))") }
+    defer { close(descriptor) }
+    // It is asked about the file that was read, whatever stands under its name by then.
+    let configuration = try read(.quick, from: descriptor)
     warnIfWorldAccessible()
-    if runsHooks, !configuration.hooks.isEmpty, let problem = FileOwnership.problem(of: absolute) {
+    if runsHooks, !configuration.hooks.isEmpty, let problem = FileOwnership.problem(of: absolute, opened: descriptor) {
       throw failure(
         "\(path): its commands (PreUp and the like) would run as root, and \(problem). Give the file to root and take "
           + "the others' right to write, or use --no-hooks")
