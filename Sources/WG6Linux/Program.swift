@@ -11,10 +11,13 @@ public enum Program {
 
   /// The path of the program called `name`; `nil` where there is none.
   public static func locate(_ name: String, in searchPath: String = Program.searchPath) -> String? {
-    searchPath.split(separator: ":").map { "\($0)/\(name)" }.first { path in
-      var status = stat()
-      return unsafe stat(path, &status) == 0 && status.st_mode & S_IFMT == S_IFREG && access(path, X_OK) == 0
-    }
+    searchPath.split(separator: ":").map { "\($0)/\(name)" }.first(where: isExecutable)
+  }
+
+  /// Whether there is a file at `path` that this process may run.
+  public static func isExecutable(_ path: String) -> Bool {
+    var status = stat()
+    return unsafe stat(path, &status) == 0 && status.st_mode & S_IFMT == S_IFREG && access(path, X_OK) == 0
   }
 
   /// Runs the program at `path`, with `input` to read, and waits until it ends. Returns how, and what it wrote to

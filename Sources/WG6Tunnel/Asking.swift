@@ -57,21 +57,14 @@ extension Tunnel {
     guard let link = try link(netlink) else { return }
     var rest = PrefixSet(inTheWay.map(\.prefix))
     rest.subtract(IPPrefix(endpoint, length: endpoint.bitWidth))
-    do throws(NetlinkError) {
-      let pieces = try netlink.needed(rest.prefixes.map { Route($0) }, via: link, without: Set(inTheWay))
-      do throws(TunnelError) {
-        try add(pieces, via: link, netlink, &journal)
-      } catch {
-        return warn("\(error)")
-      }
-      do throws(RouteError) {
-        try netlink.removeRoutes(inTheWay, via: link)
-      } catch {
-        throw error.reason
-      }
+    let pieces: [Route]
+    do {
+      pieces = try netlink.needed(rest.prefixes.map { Route($0) }, via: link, without: Set(inTheWay))
     } catch {
       throw TunnelError(error)
     }
+    try add(pieces, via: link, netlink, &journal)
+    try remove(inTheWay, via: link, netlink)
   }
 
   /// Gives the peer its endpoint, unless it has one by now: it may have come to us meanwhile.
@@ -91,10 +84,6 @@ extension Tunnel {
       throw TunnelError(error.description)
     }
     try leadPast(endpoint.address, &journal)
-    do {
-      try journal.replace(with: journal.entries.map { $0 == .unresolved(key, text) ? .endpoint(key, text) : $0 })
-    } catch {
-      throw TunnelError("\(journal.path): \(error)")
-    }
+    try replace(&journal, with: journal.entries.map { $0 == .unresolved(key, text) ? .endpoint(key, text) : $0 })
   }
 }

@@ -34,7 +34,7 @@ extension Tunnel {
       if journal.contains(.complete), !journal.contains(.leaving) {
         if journal.contains(.saves), isServed { trySaving(journal, reading) }
         do throws(TunnelError) {
-          try write(.leaving, &journal)
+          try write(.leaving, to: &journal)
         } catch {
           warn("\(error)")
         }

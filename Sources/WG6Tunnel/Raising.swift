@@ -90,7 +90,7 @@ extension Tunnel {
     let configuration = order.file.configuration
     try runHooks(order.file.hooks.preUp)
     try close(setup.firewall, &journal)
-    try write(.daemon, &journal)
+    try write(.daemon, to: &journal)
     child = try startDaemon(order)
     tell("configuring \(setup.device.peers.count) peers")
     do {
@@ -125,7 +125,7 @@ extension Tunnel {
     try checkSocket(wanted: configuration.listenPort ?? 0)
     try stopIfInterrupted()
     try runHooks(order.file.hooks.postUp)
-    try write(.complete, &journal)
+    try write(.complete, to: &journal)
   }
 
   // MARK: The daemon

@@ -52,14 +52,15 @@ extension Tunnel {
       tellFindings(file, setup, endpoints)
       let lines = changes.flatMap(\.lines)
       if isTrial { return lines }
-      if !changes.isEmpty { try write(.reloading, &journal) }
+      if !changes.isEmpty { try write(.reloading, to: &journal) }
       for change in changes { try carryOut(change, link, netlink, &journal) }
-      do {
-        let rules = try netlink.present(journal.rules)
-        try journal.replace(with: journal.entriesAfterReload(file, setup, endpoints, rules: rules))
+      let rules: [PolicyRule]
+      do throws(NetlinkError) {
+        rules = try netlink.present(journal.rules)
       } catch {
-        throw TunnelError("\(journal.path): \(error)")
+        throw TunnelError(error)
       }
+      try replace(&journal, with: journal.entriesAfterReload(file, setup, endpoints, rules: rules))
       reclaimPrograms(link)
       if !endpoints.missing.isEmpty { askOn(program) }
       return lines
@@ -73,12 +74,7 @@ extension Tunnel {
       switch change {
       case .firewall(let rules) where rules.isEmpty: try run(rules.removal)
       case .firewall(let rules): try close(rules, &journal)
-      case .removeRoutes(let routes):
-        do throws(RouteError) {
-          try netlink.removeRoutes(routes, via: link)
-        } catch {
-          throw error.reason
-        }
+      case .removeRoutes(let routes): try remove(routes, via: link, netlink)
       case .device(let difference):
         do throws(RemoteDevice.Failure) {
           try RemoteDevice(interface: interface).apply(difference.update)

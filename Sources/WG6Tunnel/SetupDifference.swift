@@ -4,7 +4,7 @@ import WG6Linux
 import WG6Protocol
 
 extension Tunnel {
-  /// One kind of change; those of a reload are made in the order of these cases.
+  /// One kind of change that a reload makes.
   enum Change {
     case firewall(FirewallRules)
     case removeRoutes([Route])

@@ -5,11 +5,32 @@ import WG6Protocol
 
 /// The single steps of `up` and `reload`, each journalled before it is made where `down` has to undo it.
 extension Tunnel {
-  func write(_ entry: Journal.Entry, _ journal: inout Journal) throws(TunnelError) {
+  func write(_ entries: Journal.Entry..., to journal: inout Journal) throws(TunnelError) {
+    try write(entries, to: &journal)
+  }
+
+  func write(_ entries: [Journal.Entry], to journal: inout Journal) throws(TunnelError) {
     do {
-      try journal.append(entry)
+      try journal.append(entries)
     } catch {
       throw TunnelError("\(journal.path): \(error)")
+    }
+  }
+
+  /// Puts these entries in the place of all.
+  func replace(_ journal: inout Journal, with entries: [Journal.Entry]) throws(TunnelError) {
+    do {
+      try journal.replace(with: entries)
+    } catch {
+      throw TunnelError("\(journal.path): \(error)")
+    }
+  }
+
+  func remove(_ routes: [Route], via link: Link, _ netlink: borrowing NetlinkSocket) throws(TunnelError) {
+    do {
+      try netlink.removeRoutes(routes, via: link)
+    } catch {
+      throw TunnelError(error.reason)
     }
   }
 
@@ -19,7 +40,7 @@ extension Tunnel {
   func close(_ rules: FirewallRules, _ journal: inout Journal) throws(TunnelError) {
     guard !rules.isEmpty else { return }
     tell("firewall table \(rules.tableName)\(rules.killSwitch == nil ? "" : ", with the kill switch")")
-    try write(.firewall(digest: rules.digest, isKillSwitch: rules.killSwitch != nil), &journal)
+    try write(.firewall(digest: rules.digest, isKillSwitch: rules.killSwitch != nil), to: &journal)
     do {
       try Firewall.run(rules.script)
     } catch {
@@ -33,7 +54,7 @@ extension Tunnel {
     _ address: InterfaceAddress, to link: Link, _ netlink: borrowing NetlinkSocket, _ journal: inout Journal
   ) throws(TunnelError) {
     tell("address \(address)")
-    try write(.address(address), &journal)
+    try write(.address(address), to: &journal)
     do {
       try netlink.addAddress(address.address, prefixLength: address.prefixLength, to: link)
     } catch {
@@ -51,11 +72,7 @@ extension Tunnel {
     } else {
       tell("\(routes.count) routes")
     }
-    do {
-      try journal.append(routes.map { .route($0) })
-    } catch {
-      throw TunnelError("\(journal.path): \(error)")
-    }
+    try write(routes.map { .route($0) }, to: &journal)
     do {
       try netlink.addRoutes(routes, via: link)
     } catch {
@@ -72,7 +89,7 @@ extension Tunnel {
       let turn = try takeTurn()
       var rule = rule
       rule.priority = try netlink.nextRulePriority(isIPv6: rule.isIPv6)
-      try write(.rule(rule), &journal)
+      try write(.rule(rule), to: &journal)
       try netlink.addRule(rule)
       _ = consume turn
     } catch let error as NetlinkError {
@@ -91,7 +108,7 @@ extension Tunnel {
       let before = try settingsOfOthers()[name] ?? Sysctl.value(of: name)
       if before == value { return }
       tell("\(name) = \(value)")
-      try write(.setting(name: name, before: before), &journal)
+      try write(.setting(name: name, before: before), to: &journal)
       try Sysctl.set(name, to: value)
     } catch let error as TunnelError {
       throw error
@@ -126,11 +143,7 @@ extension Tunnel {
   func apply(_ request: ResolverRequest, _ journal: inout Journal) throws(TunnelError) {
     let service = try service(for: request)
     tell("DNS \(request.journalText) through \(service.rawValue)")
-    do {
-      try journal.append([.resolver(service), .resolverRequest(request.journalText)])
-    } catch {
-      throw TunnelError("\(journal.path): \(error)")
-    }
+    try write(.resolver(service), .resolverRequest(request.journalText), to: &journal)
     do {
       try service.apply(request, to: interface)
     } catch {

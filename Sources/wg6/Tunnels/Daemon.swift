@@ -1,5 +1,5 @@
 import Glibc
-import WG6Config
+import WG6Linux
 
 /// The daemon's program.
 enum Daemon {
@@ -8,14 +8,14 @@ enum Daemon {
   /// Where the daemon is: what `WG6D` says; beside this program; in `../libexec/wg6` from there; in `PATH`.
   static func locate() throws -> String {
     if let chosen = environment("WG6D") {
-      guard let path = chosen.contains("/") ? chosen : inSearchPath(chosen), isExecutable(path) else {
+      guard let path = chosen.contains("/") ? chosen : inSearchPath(chosen), Program.isExecutable(path) else {
         throw failure("WG6D=\(chosen): no such program")
       }
       return path
     }
     var candidates: [String] = []
     if let directory = ownDirectory() { candidates = ["\(directory)/\(name)", "\(directory)/../libexec/wg6/\(name)"] }
-    if let path = candidates.first(where: isExecutable) ?? inSearchPath(name) { return path }
+    if let path = candidates.first(where: Program.isExecutable) ?? inSearchPath(name) { return path }
     throw failure("\(name) not found beside wg6, in ../libexec/wg6 or in PATH; WG6D can name it")
   }
 
@@ -33,12 +33,6 @@ enum Daemon {
   }
 
   private static func inSearchPath(_ name: String) -> String? {
-    (environment("PATH") ?? "/usr/sbin:/usr/bin:/sbin:/bin").split(separator: ":").map { "\($0)/\(name)" }
-      .first(where: isExecutable)
-  }
-
-  private static func isExecutable(_ path: String) -> Bool {
-    var status = stat()
-    return unsafe stat(path, &status) == 0 && status.st_mode & S_IFMT == S_IFREG && access(path, X_OK) == 0
+    Program.locate(name, in: environment("PATH") ?? "/usr/sbin:/usr/bin:/sbin:/bin")
   }
 }
