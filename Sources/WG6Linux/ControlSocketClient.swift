@@ -26,21 +26,14 @@ public enum ControlSocket {
 
   /// The interfaces that a daemon answers for now, in the directory's order. Sockets that nobody listens on are skipped.
   public static func interfaces() throws(Errno) -> [String] {
-    guard let stream = unsafe opendir(directory) else {
-      if errno == ENOENT { return [] }
-      throw Errno(rawValue: errno)
+    let names: [String]
+    do {
+      names = try Directory.names(in: directory)
+    } catch .noSuchFileOrDirectory {
+      return []
     }
-    defer { unsafe closedir(stream) }
-    var names: [String] = []
-    while let entry = unsafe readdir(stream) {
-      let name = unsafe withUnsafeBytes(of: &entry.pointee.d_name) { bytes in
-        unsafe String(decoding: bytes.prefix { $0 != 0 }, as: UTF8.self)
-      }
-      guard name.hasSuffix(".sock") else { continue }
-      let interface = String(name.dropLast(".sock".count))
-      if isInterfaceName(interface), isAlive(interface) { names.append(interface) }
-    }
-    return names
+    return names.filter { $0.hasSuffix(".sock") }.map { String($0.dropLast(".sock".count)) }
+      .filter { isInterfaceName($0) && isAlive($0) }
   }
 
   /// Whether a daemon answers for `interface`.
