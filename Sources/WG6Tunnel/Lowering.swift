@@ -7,13 +7,11 @@ extension Tunnel {
   /// Takes the tunnel down: undoes what the journal says, in the opposite order, so that the kill switch goes last. Needs
   /// neither the file nor the daemon nor DNS, and stops at nothing; what went wrong is told at the end.
   ///
-  /// - Parameters:
-  ///   - patience: seconds to wait where another command is changing the tunnel.
-  ///   - reading: reads a configuration file, for one that is to be saved.
+  /// - Parameter reading: reads a configuration file, for one that is to be saved.
   public func down(
-    runsHooks: Bool, patience: Int = 0, reading: (_ path: String) throws(TunnelError) -> ConfigurationFile
+    runsHooks: Bool, reading: (_ path: String) throws(TunnelError) -> ConfigurationFile
   ) throws(TunnelError) {
-    try alone(patience: patience) { () throws(TunnelError) in
+    try alone { () throws(TunnelError) in
       let isServed = try isHere()
       guard var journal = try readJournal() else {
         defer { releasePrograms() }
@@ -68,7 +66,7 @@ extension Tunnel {
   /// Cleans up behind a daemon that ended and was this process's child, unless whoever ended it has. One that ended
   /// `unexpectedly` leaves the kill switch in force, for the next `up` or `down`.
   public func daemonEnded(runsHooks: Bool, unexpectedly: Bool) throws(TunnelError) {
-    try alone(patience: 10) { () throws(TunnelError) in
+    try alone { () throws(TunnelError) in
       // A new tunnel may have come up under the name meanwhile.
       guard try !isHere(), let journal = try readJournal(), journal.contains(.complete) else { return }
       let remains = undo(journal, keepingKillSwitch: unexpectedly)

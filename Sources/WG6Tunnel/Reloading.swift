@@ -5,66 +5,75 @@ import WG6Linux
 import WG6Protocol
 
 extension Tunnel {
-  /// Makes the tunnel what `file` says, by the difference from what there is: who is not concerned loses no packet and no
+  /// Makes the tunnel what its file says, by the difference from what there is: who is not concerned loses no packet and no
   /// session. Returns what was changed, or with `isTrial` what would be, a line each.
   ///
   /// Everything that the file could get wrong is found out before the first change.
   ///
-  /// - Parameter program: this program's own path, to ask on for names that have no address yet.
+  /// - Parameters:
+  ///   - program: this program's own path, to ask on for names that have no address yet.
+  ///   - reading: reads the file; called when no other command can change the tunnel any more, so that the last to change it
+  ///     has read it last.
   public func reload(
+    isTrial: Bool, program: String, name: (PublicKey) -> String, reading: () throws -> TunnelFile
+  ) throws -> [String] {
+    let lock = try lock()
+    defer { lock.release() }
+    return try follow(reading(), isTrial: isTrial, program: program, name: name)
+  }
+
+  private func follow(
     _ file: TunnelFile, isTrial: Bool, program: String, name: (PublicKey) -> String
   ) throws(TunnelError) -> [String] {
-    try alone { () throws(TunnelError) in
-      guard var journal = try readJournal(), journal.contains(.complete), !journal.contains(.leaving) else {
-        throw TunnelError("it is not up, or was not brought up by “wg6 up”")
-      }
-      var mark: UInt32?
-      for case .mark(let number) in journal.entries { mark = number }
-
-      let status: DeviceStatus
-      do throws(RemoteDevice.Failure) {
-        status = try RemoteDevice(interface: interface).status()
-      } catch {
-        throw TunnelError(error.description)
-      }
-      let netlink = try openNetlink()
-      guard let link = try link(netlink) else { throw TunnelError("the interface is not here") }
-      var known: [String: Endpoint] = [:]
-      for case .found(let text, let endpoint) in journal.entries { known[text] = endpoint }
-      let endpoints = try file.endpoints(known: known, retries: 0) { _, _ in }
-      for failure in endpoints.missing.values { warn("\(failure); its peer stays where it is for now") }
-
-      let changes: [Change]
-      let setup: Setup
-      do throws(NetlinkError) {
-        let machine = try Machine.this(
-          netlink, link: link, mark: status.firewallMark, taken: marksOfOthers())
-        let moved = journal.endpointsOtherwise(in: file.configuration)
-        setup = try Setup(
-          file.configuration, interface: interface,
-          endpoints: endpoints.inUse(file.configuration, status, moved: moved), machine: machine, previousMark: mark)
-        let device = DeviceDifference(from: status, to: setup.device, movedEndpoints: moved, name: name)
-        changes = try self.changes(to: setup, device, link, netlink, journal)
-      } catch {
-        throw TunnelError(error)
-      }
-      for case .resolver(let request?) in changes { _ = try service(for: request) }
-      tellFindings(file, setup, endpoints)
-      let lines = changes.flatMap(\.lines)
-      if isTrial { return lines }
-      if !changes.isEmpty { try write(.reloading, to: &journal) }
-      for change in changes { try carryOut(change, link, netlink, &journal) }
-      let rules: [PolicyRule]
-      do throws(NetlinkError) {
-        rules = try netlink.present(journal.rules)
-      } catch {
-        throw TunnelError(error)
-      }
-      try replace(&journal, with: journal.entriesAfterReload(file, setup, endpoints, rules: rules))
-      reclaimPrograms(link)
-      if !endpoints.missing.isEmpty { askOn(program) }
-      return lines
+    guard var journal = try readJournal(), journal.contains(.complete), !journal.contains(.leaving) else {
+      throw TunnelError("it is not up, or was not brought up by “wg6 up”")
     }
+    var mark: UInt32?
+    for case .mark(let number) in journal.entries { mark = number }
+
+    let status: DeviceStatus
+    do throws(RemoteDevice.Failure) {
+      status = try RemoteDevice(interface: interface).status()
+    } catch {
+      throw TunnelError(error.description)
+    }
+    let netlink = try openNetlink()
+    guard let link = try link(netlink) else { throw TunnelError("the interface is not here") }
+    var known: [String: Endpoint] = [:]
+    for case .found(let text, let endpoint) in journal.entries { known[text] = endpoint }
+    let endpoints = try file.endpoints(known: known, retries: 0) { _, _ in }
+    for failure in endpoints.missing.values { warn("\(failure); its peer stays where it is for now") }
+
+    let changes: [Change]
+    let setup: Setup
+    do throws(NetlinkError) {
+      let machine = try Machine.this(
+        netlink, link: link, mark: status.firewallMark, taken: marksOfOthers())
+      let moved = journal.endpointsOtherwise(in: file.configuration)
+      setup = try Setup(
+        file.configuration, interface: interface,
+        endpoints: endpoints.inUse(file.configuration, status, moved: moved), machine: machine, previousMark: mark)
+      let device = DeviceDifference(from: status, to: setup.device, movedEndpoints: moved, name: name)
+      changes = try self.changes(to: setup, device, link, netlink, journal)
+    } catch {
+      throw TunnelError(error)
+    }
+    for case .resolver(let request?) in changes { _ = try service(for: request) }
+    tellFindings(file, setup, endpoints)
+    let lines = changes.flatMap(\.lines)
+    if isTrial { return lines }
+    if !changes.isEmpty { try write(.reloading, to: &journal) }
+    for change in changes { try carryOut(change, link, netlink, &journal) }
+    let rules: [PolicyRule]
+    do throws(NetlinkError) {
+      rules = try netlink.present(journal.rules)
+    } catch {
+      throw TunnelError(error)
+    }
+    try replace(&journal, with: journal.entriesAfterReload(file, setup, endpoints, rules: rules))
+    reclaimPrograms(link)
+    if !endpoints.missing.isEmpty { askOn(program) }
+    return lines
   }
 
   private func carryOut(

@@ -105,24 +105,33 @@ struct Endpoints {
 }
 
 extension Tunnel {
-  /// Does `body` while no other command changes this tunnel; waits for one up to `patience` seconds.
-  func alone<Result>(
-    patience: Int = 0, _ body: () throws(TunnelError) -> Result
-  ) throws(TunnelError) -> Result {
+  /// Does `body` while no other command changes this tunnel.
+  func alone<Result>(_ body: () throws(TunnelError) -> Result) throws(TunnelError) -> Result {
+    let lock = try lock()
+    defer { lock.release() }
+    return try body()
+  }
+
+  /// Waits up to ten seconds until no other command changes this tunnel, a reload that a signal asked for among them; until
+  /// the lock is released, none does.
+  func lock() throws(TunnelError) -> InterfaceLock {
     var lock: InterfaceLock?
-    _ = try wait(seconds: patience) { () throws(TunnelError) in
+    var isTold = false
+    _ = try wait(seconds: 10) { () throws(TunnelError) in
       do throws(Errno) {
         lock = try InterfaceLock(interface)
         return true
       } catch .wouldBlock {
+        if !isTold { tell("waiting for another command that is changing it") }
+        isTold = true
+        try stopIfInterrupted()
         return false
       } catch {
         throw TunnelError("cannot lock \(StateDirectory.path)/\(interface).lock: \(error)")
       }
     }
-    guard let lock else { throw TunnelError("another command is changing it right now") }
-    defer { lock.release() }
-    return try body()
+    guard let lock else { throw TunnelError("another command has been changing it for ten seconds") }
+    return lock
   }
 
   /// Waits until no other command, of any tunnel, chooses a mark or a priority; until the turn ends, none does.

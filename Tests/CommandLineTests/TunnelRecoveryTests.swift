@@ -58,6 +58,36 @@ struct `Tunnels beside each other and after a failure` {
     for name in names { try space.require(space.wg6(["down", name])) }
   }
 
+  @Test func `commands for one tunnel wait for each other, until a signal`() throws {
+    let space = try Namespace(device: false)
+    let file = try configuration(space, allowedIPs: "10.8.0.0/16")
+    func start(_ command: String, telling log: String) throws -> Running {
+      _ = FileManager.default.createFile(atPath: log, contents: nil)
+      return try Running(
+        Programs.ip!, ["netns", "exec", space.name, Programs.wg6, command, "-v", file],
+        environment: ["WG6D": Programs.daemon!], files: ["/dev/null", "/dev/null", log])
+    }
+    func told(_ log: String) throws -> String { try String(contentsOfFile: log, encoding: .utf8) }
+    let logs = (0..<4).map { space.directory.appendingPathComponent("log\($0)").path }
+
+    let ups = try logs.map { try start("up", telling: $0) }
+    #expect(ups.map { $0.wait() }.sorted() == [0, 1, 1, 1])
+    #expect(try logs.count { try told($0).contains("it is up already") } == 3)
+
+    let lock = open("/run/wg6/\(space.interface).lock", O_RDWR | O_CREAT | O_CLOEXEC, 0o600)
+    try #require(lock >= 0 && flock(lock, LOCK_EX | LOCK_NB) == 0)
+    let reload = try start("reload", telling: logs[0])
+    try waitUntil("it waits") { try told(logs[0]).contains("waiting for another command") }
+    reload.send(SIGINT)
+    #expect(try reload.wait() == 1 && told(logs[0]).contains("interrupted"))
+    let down = try start("down", telling: logs[1])
+    try waitUntil("it waits") { try told(logs[1]).contains("waiting for another command") }
+    #expect(space.hasLink)
+    close(lock)
+    #expect(down.wait() == 0)
+    #expect(!space.hasLink && !space.hasSocket)
+  }
+
   @Test func `a kill switch outlives its daemon and an up that fails, and goes with down`() throws {
     let space = try Namespace(device: false)
     let file = try configuration(space, "KillSwitch = yes", allowedIPs: "0.0.0.0/0, ::/0")

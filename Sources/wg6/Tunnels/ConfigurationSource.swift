@@ -35,7 +35,7 @@ struct ConfigurationSource {
   /// The file that a person means who changes a tunnel: a name stands for what `up` read.
   init(named word: String, of tunnel: Tunnel) throws {
     let isPath = word.contains("/") || word.hasSuffix(".conf")
-    let path = isPath ? nil : try tunnel.attempt { () throws(TunnelError) in try tunnel.filePath() }
+    let path = isPath ? nil : try tunnel.attempt { try tunnel.filePath() }
     self = path.map { ConfigurationSource(path: $0) } ?? ConfigurationSource(named: word)
   }
 

@@ -22,7 +22,7 @@ struct Down: ParsableCommand {
   func run() throws {
     let interface = try ConfigurationSource(named: tunnel).interface()
     let tunnel = Tunnel(interface, isVerbose: verbose, Signals.block())
-    try tunnel.attempt { () throws(TunnelError) in
+    try tunnel.attempt {
       try tunnel.down(runsHooks: !noHooks, reading: ConfigurationSource.forSaving)
     }
   }

@@ -74,7 +74,7 @@ struct Exec: ParsableCommand {
   private func resolverSettings(_ interface: String) throws -> PrivateResolver {
     guard dns.isEmpty else { return PrivateResolver(servers: dns, searchDomains: []) }
     let tunnel = Tunnel(interface, tell: { _ in }, warn: { _ in }, announce: { _ in })
-    guard let request = try tunnel.attempt({ () throws(TunnelError) in try tunnel.resolverRequest() }) else {
+    guard let request = try tunnel.attempt({ try tunnel.resolverRequest() }) else {
       return PrivateResolver(servers: [], searchDomains: [])
     }
     return PrivateResolver(

@@ -29,13 +29,12 @@ struct Reload: ParsableCommand {
     let named = ConfigurationSource(named: tunnel)
     let interface = try named.interface()
     let tunnel = Tunnel(interface, isVerbose: verbose, Signals.block())
-    let mayRunHooks = try tunnel.attempt { () throws(TunnelError) in try tunnel.mayRunHooks() }
-    let source = try ConfigurationSource(named: self.tunnel, of: tunnel)
-    let file = try source.tunnelFile(runsHooks: !noHooks && mayRunHooks)
     let book = KnownKeys.forDisplay()
     let program = try Daemon.ownPath()
-    let lines = try tunnel.attempt { () throws(TunnelError) in
-      try tunnel.reload(file, isTrial: dryRun, program: program) { book.name(of: $0).map { "@\($0)" } ?? "\($0)" }
+    let lines = try tunnel.attempt {
+      try tunnel.reload(isTrial: dryRun, program: program, name: { book.name(of: $0).map { "@\($0)" } ?? "\($0)" }) {
+        try ConfigurationSource(named: self.tunnel, of: tunnel).tunnelFile(runsHooks: !noHooks && tunnel.mayRunHooks())
+      }
     }
     if dryRun || verbose {
       for line in lines { try say(line) }

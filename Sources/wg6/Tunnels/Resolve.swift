@@ -15,6 +15,6 @@ struct Resolve: ParsableCommand {
     closefrom(STDERR_FILENO + 1)
     unsafe chdir("/")
     let tunnel = Tunnel(interface, tell: { _ in }, warn: { _ in }, announce: { _ in })
-    try tunnel.attempt { () throws(TunnelError) in try tunnel.askForEndpoints() }
+    try tunnel.attempt { try tunnel.askForEndpoints() }
   }
 }

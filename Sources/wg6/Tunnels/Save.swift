@@ -19,6 +19,6 @@ struct Save: ParsableCommand {
     let tunnel = Tunnel(interface, isVerbose: false, Signals.block())
     let source = try ConfigurationSource(named: self.tunnel, of: tunnel).resolved()
     let configuration = try source.read(.quick)
-    try tunnel.attempt { () throws(TunnelError) in try tunnel.save(configuration, to: source.path) }
+    try tunnel.attempt { try tunnel.save(configuration, to: source.path) }
   }
 }

@@ -53,17 +53,19 @@ struct Up: ParsableCommand {
 
     var signals = Signals.block()
     let tunnel = Tunnel(interface, isVerbose: verbose, signals)
-    guard let child = try tunnel.attempt({ () throws(TunnelError) in try tunnel.up(order) }) else { return }
+    guard let child = try tunnel.attempt({ try tunnel.up(order) }) else { return }
     if verbose { complain("\(interface): serving until SIGINT or SIGTERM") }
+    // A second signal would leave the tunnel as it is.
+    let serving = Tunnel(interface, isVerbose: verbose) { false }
     guard let ending = try signals.wait(for: child) else {
-      try tunnel.attempt { () throws(TunnelError) in
-        try tunnel.down(runsHooks: !noHooks, patience: 10, reading: ConfigurationSource.forSaving)
+      try serving.attempt {
+        try serving.down(runsHooks: !noHooks, reading: ConfigurationSource.forSaving)
       }
       return
     }
     // Who deletes the interface has the daemon end well.
-    try tunnel.attempt { () throws(TunnelError) in
-      try tunnel.daemonEnded(runsHooks: !noHooks, unexpectedly: ending != .exited(0))
+    try serving.attempt {
+      try serving.daemonEnded(runsHooks: !noHooks, unexpectedly: ending != .exited(0))
     }
     switch ending {
     case .exited(0): return
@@ -88,17 +90,20 @@ extension Tunnel {
   /// A tunnel whose steps are told on standard error, where somebody wants to hear them, and its warnings always.
   init(_ interface: String, isVerbose: Bool, _ signals: borrowing Signals) {
     let watch = signals.watch
+    self.init(interface, isVerbose: isVerbose) { watch() != nil }
+  }
+
+  init(_ interface: String, isVerbose: Bool, isInterrupted: @escaping () -> Bool) {
     self.init(
       interface, tell: { step in if isVerbose { complain("\(interface): \(step)") } },
-      warn: { complain("\(interface): Warning: \($0)") }, announce: { complain($0) },
-      isInterrupted: { watch() != nil })
+      warn: { complain("\(interface): Warning: \($0)") }, announce: { complain($0) }, isInterrupted: isInterrupted)
   }
 
   /// Says on standard error why something did not work, and ends the command.
-  func attempt<Result: ~Copyable>(_ body: () throws(TunnelError) -> Result) throws -> Result {
+  func attempt<Result: ~Copyable>(_ body: () throws -> Result) throws -> Result {
     do {
       return try body()
-    } catch {
+    } catch let error as TunnelError {
       throw failure("\(interface): \(error)")
     }
   }
