@@ -8,6 +8,7 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/utsname.h>
 #include <unistd.h>
 
@@ -28,6 +29,11 @@ int linux_kernel_is_at_least(int major, int minor) {
   int its_major, its_minor;
   if (uname(&names) != 0 || sscanf(names.release, "%d.%d", &its_major, &its_minor) != 2) return 0;
   return its_major > major || (its_major == major && its_minor >= minor);
+}
+
+int linux_accept(int listener) {
+  const int descriptor = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+  return descriptor < 0 ? -errno : descriptor;
 }
 
 int linux_memory_file(void) {

@@ -105,16 +105,16 @@ final class ControlServer {
   func accept(_ poller: borrowing Poller, token: (Int32) -> UInt64) {
     someoneWaits = false
     while true {
-      let raw = Glibc.accept(listener.rawValue, nil, nil)
+      let raw = linux_accept(listener.rawValue)
       if raw < 0 {
-        if errno == EINTR || errno == ECONNABORTED { continue }
-        someoneWaits = errno != EAGAIN
+        if [EINTR, ECONNABORTED].contains(-raw) { continue }
+        someoneWaits = -raw != EAGAIN
         return
       }
       let descriptor = OwnedDescriptor(raw)
-      guard clients.count < ControlServer.clientLimit, fcntl(raw, F_SETFL, O_NONBLOCK) == 0,
-        fcntl(raw, F_SETFD, FD_CLOEXEC) == 0, (try? poller.add(raw, token: token(raw))) != nil
-      else { continue }
+      guard clients.count < ControlServer.clientLimit, (try? poller.add(raw, token: token(raw))) != nil else {
+        continue
+      }
       clients[raw] = Client(descriptor)
     }
   }

@@ -18,12 +18,12 @@ import WG6Linux
     var answerSize = 100
 
     init() throws {
-      let listener = socket(AF_UNIX, Int32(SOCK_STREAM.rawValue), 0)
+      let listener = socket(AF_UNIX, Int32(SOCK_STREAM.rawValue | SOCK_CLOEXEC.rawValue), 0)
       var address = sockaddr_un()
       address.sun_family = sa_family_t(AF_UNIX)
       withUnsafeMutableBytes(of: &address.sun_path) { [path] in $0.copyBytes(from: path.utf8) }
       let size = socklen_t(MemoryLayout<sockaddr_un>.size)
-      client = socket(AF_UNIX, Int32(SOCK_STREAM.rawValue), 0)
+      client = socket(AF_UNIX, Int32(SOCK_STREAM.rawValue | SOCK_CLOEXEC.rawValue), 0)
       let client = client
       withUnsafePointer(to: &address) {
         $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {

@@ -17,5 +17,9 @@ int linux_kernel_is_at_least(int major, int minor);
 /// kernel reads again from the files what is used again.
 void linux_drop_code(void);
 
+/// accept4 without the peer's address, non-blocking and close-on-exec from the start: a child that another thread starts at
+/// this moment keeps no connection open. Returns a descriptor or -errno. A GNU extension.
+int linux_accept(int listener);
+
 /// A file without a name, in memory, close-on-exec. Returns a descriptor or -errno. A GNU extension.
 int linux_memory_file(void);
