@@ -43,7 +43,9 @@ struct `Tunnels up and down` {
     let file = try configuration(space)
     try space.require(space.wg6(["up", file]))
     try space.killDaemon()
-    #expect(space.hasSocket)
+    try space.require(space.wg6(["up", file]))
+    try space.killDaemon()
+    // Its socket may be gone as well: `wg` removes those of dead daemons where it lists interfaces, for other tests too.
     #expect(try space.wg6(["show", "interfaces"]).output.contains(space.interface) == false)
     try space.require(space.wg6(["up", file]))
     try space.require(space.wg6(["down", file]))
