@@ -86,13 +86,13 @@ private struct DefaultRouter {
   func everythingGoesThrough() throws {
     let link = try home.ip("-o", "link", "show", "dev", "home")
     try lab.require(link.contains(" mtu \(Self.mtu) "), "the MTU is \(Self.mtu): an uplink of 1,400, less 60", link)
-    let uplink = try home.capture(on: "wan", "not (udp and port 51820) and not arp and not icmp6")
+    let uplink = try LeakWatch(on: "wan", of: home, allowed: ["udp and port 51820"])
     for host in [home, laptop] {
       for address in Self.far { try host.reach(address) }
     }
     for address in ["192.168.7.2", "fd07::2"] { try home.reach(address) }
-    uplink.stop()
-    let others = try uplink.packets()
+    uplink.capture.stop()
+    let others = try uplink.leaks()
     try lab.require(
       others.isEmpty,
       "the router and its LAN reach \(Self.far.joined(separator: " and ")), nothing of it bare on the uplink",
