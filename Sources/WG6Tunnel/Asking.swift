@@ -9,12 +9,7 @@ extension Tunnel {
   /// gone: after 1 s, then longer each time, 20 s at most. One process does it; a further one leaves it to the first, which
   /// sees what a reload adds, unless that is about to end.
   public func askForEndpoints() throws(TunnelError) {
-    var lock: InterfaceLock?
-    _ = try wait(seconds: 2) { () throws(TunnelError) in
-      lock = try? InterfaceLock(interface, for: .asking)
-      return lock != nil
-    }
-    guard let lock else { return }
+    guard let lock = try? InterfaceLock.take(interface, for: .asking, within: 2) else { return }
     defer { lock.release() }
     var pause: UInt32 = 1
     while true {

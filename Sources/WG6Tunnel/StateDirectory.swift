@@ -71,6 +71,24 @@ struct InterfaceLock {
     throw .wouldBlock
   }
 
+  /// Takes the lock as soon as it is free. Throws `wouldBlock` where another process still holds it after `seconds`, or once
+  /// `isWanted` says that it is not, asked after each try in vain; or `open`'s error.
+  static func take(
+    _ interface: String, for purpose: Purpose = .change, within seconds: Int, isWanted: () -> Bool = { true }
+  ) throws(Errno) -> InterfaceLock {
+    var lock: InterfaceLock?
+    _ = try wait(seconds: seconds) { () throws(Errno) in
+      do throws(Errno) {
+        lock = try InterfaceLock(interface, for: purpose)
+        return true
+      } catch .wouldBlock {
+        return !isWanted()
+      }
+    }
+    guard let lock else { throw .wouldBlock }
+    return lock
+  }
+
   /// Gives it back, and removes the file.
   func release() {
     unsafe unlink(path)

@@ -115,23 +115,19 @@ extension Tunnel {
   /// Waits up to ten seconds until no other command changes this tunnel, a reload that a signal asked for among them; until
   /// the lock is released, none does.
   func lock() throws(TunnelError) -> InterfaceLock {
-    var lock: InterfaceLock?
     var isTold = false
-    _ = try wait(seconds: 10) { () throws(TunnelError) in
-      do throws(Errno) {
-        lock = try InterfaceLock(interface)
-        return true
-      } catch .wouldBlock {
+    do throws(Errno) {
+      return try InterfaceLock.take(interface, within: 10) {
         if !isTold { tell("waiting for another command that is changing it") }
         isTold = true
-        try stopIfInterrupted()
-        return false
-      } catch {
-        throw TunnelError("cannot lock \(StateDirectory.path)/\(interface).lock: \(error)")
+        return !isInterrupted()
       }
+    } catch .wouldBlock {
+      try stopIfInterrupted()
+      throw TunnelError("another command has been changing it for ten seconds")
+    } catch {
+      throw TunnelError("cannot lock \(StateDirectory.path)/\(interface).lock: \(error)")
     }
-    guard let lock else { throw TunnelError("another command has been changing it for ten seconds") }
-    return lock
   }
 
   /// Waits until no other command, of any tunnel, chooses a mark or a priority; until the turn ends, none does.

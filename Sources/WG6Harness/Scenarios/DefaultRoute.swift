@@ -44,25 +44,14 @@ private struct DefaultRouter {
     net = try lab.host("net")
     laptop = try lab.host("laptop")
     try lab.cable(home.port("wan", "198.51.100.2/24"), net.port("wan", "198.51.100.1/24"), mtu: 1400)
-    try lab.cable(
-      home.port("lan", "192.168.7.1/24", "fd07::1/64"), laptop.port("lan", "192.168.7.2/24", "fd07::2/64"))
+    let lan = try RoutedLAN(behind: home, laptop, in: lab)
     try home.forward()
     // The strictest setting: an answer must come from where its question would go.
     try home.sysctl(["net.ipv4.conf.all.rp_filter": "1", "net.ipv4.conf.wan.rp_filter": "1"])
     try home.route(via: "198.51.100.1")
-    for gateway in ["192.168.7.1", "fd07::1"] { try laptop.route(via: gateway) }
-    server = try Node(on: net, lab.implementation, interface: "wg0")
-    try server.configure(
-      listenPort: 51820,
-      peers: [
-        PeerSettings(keys.publicKey, allowedIPs: ["10.66.0.2/32", "fd66::2/128", "192.168.7.0/24", "fd07::/64"])
-      ])
-    try server.up(["10.66.0.1/24", "fd66::1/64"])
-    for prefix in ["192.168.7.0/24", "fd07::/64"] { try net.ip("route", "add", prefix, "dev", "wg0") }
-    try net.ip("addr", "add", Self.far[0] + "/32", "dev", "lo")
-    try net.ip("addr", "add", Self.far[1] + "/128", "dev", "lo", "nodad")
+    server = try lan.server(on: net, for: keys, leadingTo: (Self.far[0], Self.far[1]), in: lab)
     try home.reach("198.51.100.1")
-    for gateway in ["192.168.7.1", "fd07::1"] { try laptop.reach(gateway) }
+    try lan.reachesItsGateways()
   }
 
   func up(clampsMSS: Bool, table: String = "auto") throws {
@@ -90,7 +79,7 @@ private struct DefaultRouter {
     for host in [home, laptop] {
       for address in Self.far { try host.reach(address) }
     }
-    for address in ["192.168.7.2", "fd07::2"] { try home.reach(address) }
+    for address in RoutedLAN.laptop { try home.reach(address) }
     uplink.capture.stop()
     let others = try uplink.leaks()
     try lab.require(

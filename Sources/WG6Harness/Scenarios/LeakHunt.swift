@@ -31,23 +31,12 @@ final class LeakHunt {
     for (port, v4, v6) in Self.uplinks {
       try lab.cable(home.port(port, "\(v4).2/24", "\(v6)::2/64"), net.port(port, "\(v4).1/24", "\(v6)::1/64"))
     }
-    try lab.cable(
-      home.port("lan", "192.168.7.1/24", "fd07::1/64"), laptop.port("lan", "192.168.7.2/24", "fd07::2/64"))
+    let lan = try RoutedLAN(behind: home, laptop, in: lab)
     for host in [home, net] { try host.forward() }
-    try net.ip("addr", "add", Self.far.v4 + "/32", "dev", "lo")
-    try net.ip("addr", "add", Self.far.v6 + "/128", "dev", "lo", "nodad")
-    for gateway in ["192.168.7.1", "fd07::1"] { try laptop.route(via: gateway) }
-    server = try Node(on: net, lab.implementation, interface: "wg0")
-    try server.configure(
-      listenPort: 51820,
-      peers: [
-        PeerSettings(ownKeys.publicKey, allowedIPs: ["10.66.0.2/32", "fd66::2/128", "192.168.7.0/24", "fd07::/64"])
-      ])
-    try server.up(["10.66.0.1/24", "fd66::1/64"])
-    for prefix in ["192.168.7.0/24", "fd07::/64"] { try net.ip("route", "add", prefix, "dev", "wg0") }
+    server = try lan.server(on: net, for: ownKeys, leadingTo: Self.far, in: lab)
     try routeOutside()
     for gateway in Self.gateways { try home.reach(gateway) }
-    for gateway in ["192.168.7.1", "fd07::1"] { try laptop.reach(gateway) }
+    try lan.reachesItsGateways()
   }
 
   deinit { for listener in listeners { close(listener) } }
@@ -91,7 +80,7 @@ final class LeakHunt {
       for pid in home.daemons(of: lab.implementation) { kill(pid, signal) }
       try waitUntil("the interface goes with the daemon") { !home.has(interface: "home") }
       try chat()
-      for target in ["192.168.7.2", "fd07::2"] {
+      for target in RoutedLAN.laptop {
         let answers = try home.attempt(["ping", "-q", "-n", "-c", "1", "-W", "1", target]).succeeded
         try lab.require(
           answers == (killSwitch != "yes"),

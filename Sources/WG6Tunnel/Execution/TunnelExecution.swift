@@ -104,16 +104,13 @@ public enum TunnelExecution {
   /// Waits until nobody else changes what programs have of the tunnel. Not the tunnel's own lock, which `up` holds while
   /// it runs the file's commands, and one of those may be `wg6 exec`.
   private static func lock(_ interface: String) throws(ExecutionError) -> InterfaceLock {
-    for _ in 0..<500 {
-      do throws(Errno) {
-        return try InterfaceLock(interface, for: .programs)
-      } catch .wouldBlock {
-        usleep(10_000)
-      } catch {
-        throw ExecutionError("lock \(interface): \(error)")
-      }
+    do throws(Errno) {
+      return try InterfaceLock.take(interface, for: .programs, within: 5)
+    } catch .wouldBlock {
+      throw ExecutionError("another command is sending programs into \(interface) right now")
+    } catch {
+      throw ExecutionError("lock \(interface): \(error)")
     }
-    throw ExecutionError("another command is sending programs into \(interface) right now")
   }
 
   /// Whether programs were sent into the tunnel or around it since it came up.
