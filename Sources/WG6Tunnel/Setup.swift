@@ -152,9 +152,9 @@ extension ResolverRequest {
 
   init(journalText: String) {
     let words = journalText.split(separator: " ").map(String.init)
-    let domains = words.filter { IPAddress($0) == nil }
+    let domains = words.filter { NameServer($0) == nil }
     self.init(
-      servers: words.filter { IPAddress($0) != nil }, searchDomains: domains.filter { !$0.hasPrefix("~") },
+      servers: words.filter { NameServer($0) != nil }, searchDomains: domains.filter { !$0.hasPrefix("~") },
       routingDomains: domains.filter { $0.hasPrefix("~") }.map { String($0.dropFirst()) })
   }
 }

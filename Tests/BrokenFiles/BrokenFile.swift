@@ -47,6 +47,8 @@ extension BrokenFile {
 
   static let structure: [BrokenFile] =
     [
+      BrokenFile(
+        text: "[Interface]".utf16.map { "\(Unicode.Scalar(UInt8($0)))\0" }.joined(), line: 1, mention: "text in UTF-16"),
       BrokenFile(text: "", line: 1, mention: "no [Interface]"),
       BrokenFile(text: "# nothing\n", line: 1, mention: "no [Interface]"),
       BrokenFile(text: "[Peer]\nPublicKey=\(publicKey)", line: 2, mention: "no [Interface]"),
@@ -118,7 +120,7 @@ extension BrokenFile {
     "10.0.0.1/255.0.255.0", "10.0.0.1/255.255.255", "fd00::1/ffff::", "fd00::/129",
     "fd00::g/64", "fd00::1::2/64", "fe80::1%eth0/64", "[fd00::1]/64", "example.org", "0.0.0.0/8", "::/64",
     "224.0.0.1/4", "ff02::1/128",
-    "10.0.0.1/24, nonsense", "10.0.0.1/24, 10.0.0.1/32", "dhcp",
+    "10.0.0.1/24, nonsense", "10.0.0.1/24, 10.0.0.1/24", "fd00::1/64, fd00::1/128", "dhcp",
   ].map { .interface("Address = \($0)", mention: "Address") }
 
   static let tables: [BrokenFile] =
@@ -126,18 +128,32 @@ extension BrokenFile {
       .interface("Table = \($0)", mention: "Table")
     }
 
-  static let allowedIPs: [BrokenFile] = [
-    ",", "10.0.0.0/8,", ",10.0.0.0/8", "10.0.0.0/8,,fd00::/8", "10.0.0/8", "10.0.0.0.0/8", "256.0.0.0/8", "10.0.0.0/33",
-    "10.0.0.0/",
-    "10.0.0.0/-1", "10.0.0.0/8/8", "10.0.0.0/255.0.0.0", "10.0.0.0-10.0.0.9", "fd00::/129", "fd00:/8", "fd00::g/8",
-    "[fd00::]/8", "fe80::1%lo",
-    "example.org", "all", "+", "-", "+-10.0.0.0/8", "/0", "10.0.0.0/8;fd00::/8", "0/0",
-  ].map { .peer("AllowedIPs = \($0)", mention: "AllowedIPs") }
+  static let allowedIPs: [BrokenFile] =
+    [
+      ",", "10.0.0.0/8,", ",10.0.0.0/8", "10.0.0.0/8,,fd00::/8", "10.0.0/8", "10.0.0.0.0/8", "256.0.0.0/8",
+      "10.0.0.0/33",
+      "10.0.0.0/",
+      "10.0.0.0/-1", "10.0.0.0/8/8", "10.0.0.0/255.0.0.0", "10.0.0.0-10.0.0.9", "fd00::/129", "fd00:/8", "fd00::g/8",
+      "[fd00::]/8", "fe80::1%lo",
+      "example.org", "all", "+", "-", "+-10.0.0.0/8", "/0", "0.0.0.0/0, -192.168.0.0/16", "-fd00::/8",
+      "10.0.0.0/8;fd00::/8", "0/0",
+    ].map { .peer("AllowedIPs = \($0)", mention: "AllowedIPs") }
+    + [
+      .peer("AllowedIPs = ::/0,  - 192.168.0.1/16", mention: "; ExcludedIPs = 192.168.0.0/16 keeps that outside"),
+      .peer("AllowedIPs = 10.0.0.0 / 33", mention: "AllowedIPs = 10.0.0.0 / 33,"),
+      .peer("Endpoint = vpn. example.org", mention: "Endpoint = vpn. example.org,"),
+      .peer("PersistentKeepalive = 25 s", mention: "PersistentKeepalive = 25 s,"),
+      .interface("FwMark = 1 x", mention: "FwMark = 1 x,"), .interface("MTU = 14 20 b", mention: "MTU = 14 20 b,"),
+      .interface("Table = no such", mention: "Table = no such,"),
+      .interface("SaveConfig = ja  bitte", mention: "SaveConfig = ja  bitte,"),
+      .interface("ListenPort = 51 820 x", mention: "ListenPort = 51 820 x,"),
+    ]
 
   static let endpoints: [BrokenFile] = [
     "", ":", "1.2.3.4", "1.2.3.4:", ":51820", "1.2.3.4:0", "1.2.3.4:65536", "1.2.3.4:70000", "1.2.3.4:no-such-service",
     "1.2.3:51820",
-    "256.2.3.4:51820", "1.2.3.4.5:51820", "example.org", "example.org:", "exa mple!.org:51820", "exämple.org:51820",
+    "256.2.3.4:51820", "192.168.008.001:51820", "0400.1.2.3:51820", "1.2.3.4.5:51820", "example.org", "example.org:",
+    "exa mple!.org:51820", "exämple.org:51820",
     "[2001:db8::1]",
     "[2001:db8::1]:", "[2001:db8::1]:0", "[2001:db8::1]51820", "[2001:db8::1:51820", "[2001:db8::g]:51820", "[]:51820",
     "[fe80::1%]:51820",
@@ -147,13 +163,18 @@ extension BrokenFile {
 
   static let quick: [BrokenFile] =
     [
-      "1.1.1", "1.1.1.1.1", "1.1.1.256", "1.1.1.1, 2001:db8::g", "fe80::1%eth0", "~", "~exa$mple", "exa/mple", ".1",
+      "1.1.1", "1.1.1.1.1", "1.1.1.256", "1.1.1.1, 2001:db8::g", "fe80::1%", "fd00::1%eth0", "fe80::1%eth/0",
+      "1.1.1.1%eth0:", "~", "~exa$mple", "exa/mple", ".1",
       "~~a",
     ]
     .map { .interface("DNS = \($0)", mention: "DNS") }
-    + ["", "1", "yes", "truefalse", "off"].map { .interface("SaveConfig = \($0)", mention: "true or false") }
-    + ["", "on", "true", "lan yes", "local"].map { .interface("KillSwitch = \($0)", mention: "yes, no or lan") }
-    + ["", "1", "true", "lan"].map { .interface("ClampMSS = \($0)", mention: "yes or no") }
+    + ["", "1", "ye s!", "truefalse", "lan"].map { .interface("SaveConfig = \($0)", mention: "yes or no") }
+    + ["", "1", "lan yes", "local", "offon"].map { .interface("KillSwitch = \($0)", mention: "yes, no or lan") }
+    + ["", "1", "lan"].map { .interface("ClampMSS = \($0)", mention: "yes or no") }
+    + ["", ",", "one-family", "+one-family", "-", "off"].map {
+      .interface("Warnings = \($0)", mention: "Warnings")
+    }
+    + [.interface("Warnings = -one-famly", mention: "-one-family, perhaps")]
     + [
       "", ",", "wan", "lan!", "10.0.0.0/33", "10.0.0/8", "-10.0.0.0/8", "fd00::g", "example.org", "10.0.0.0/255.0.0.0",
     ]

@@ -101,6 +101,28 @@ struct `Device commands against wg's` {
     try compareEverything(space)
   }
 
+  @Test func `words of set that change nothing are told`() throws {
+    let space = try Namespace()
+    let peer = try keyPair().public
+    func told(_ words: String...) throws -> String {
+      let outcome = try space.wg6(["set", space.interface] + words)
+      #expect(outcome.status == 0)
+      return outcome.errors
+    }
+    let first = try told("peer", peer, "allowed-ips", "+0.0.0.0/0,-192.168.0.0/16")
+    #expect(first.contains("has no allowed IP 192.168.0.0/16 to remove"), "\(first)")
+    #expect(try told("peer", peer, "allowed-ips", "+192.168.0.0/16") == "")
+    #expect(try told("peer", peer, "allowed-ips", "-192.168.0.0/16") == "")
+    #expect(try told("listen-port", "7001", "listen-port", "7002").contains("listen-port again; the last one counts"))
+    #expect(try told("peer", peer, "persistent-keepalive", "5", "remove").contains("it is removed"))
+    #expect(try told("peer", peer, "allowed-ips", "::/0", "peer", try keyPair().public, "allowed-ips", "::/1") == "")
+    let file = try space.file("minus.conf", "[Peer]\nPublicKey = \(peer)\nAllowedIPs = 10.0.0.0/8, -10.1.0.0/16\n")
+    for command in ["setconf", "syncconf", "addconf"] {
+      #expect(
+        try space.wg6([command, space.interface, file]).errors.contains("has no allowed IP 10.1.0.0/16 to remove"))
+    }
+  }
+
   @Test func `what wg6 changes is what wg would have changed`() throws {
     let (left, right) = (try Namespace(), try Namespace())
     let (a, b) = (try keyPair(), try keyPair())

@@ -9,7 +9,10 @@ import Testing
 
   @Test func `check tells nothing of a sound file, findings with 2, mistakes with 1`() throws {
     let folder = try Folder()
-    let sound = try folder.file("a.conf", "[Interface]\nPrivateKey = \(Self.key)\n[Peer]\nPublicKey = \(Self.home)\n")
+    let sound = try folder.file(
+      "a.conf",
+      "[Interface]\nPrivateKey = \(Self.key)\nAddress = 10.7.0.1/24\n[Peer]\nPublicKey = \(Self.home)\nAllowedIPs = 10.7.0.0/24\n"
+    )
     #expect(try run(Programs.wg6, ["check", sound]) == Outcome(status: 0, output: "", errors: ""))
 
     let strange = try folder.file(
@@ -32,7 +35,7 @@ import Testing
     #expect(found.errors == "")
     let lines = found.output.split(separator: "\n").map(String.init)
     #expect(lines.map { $0.dropFirst(strange.count + 1).prefix { $0 != ":" } } == ["2", "3", "7", "10", "11"])
-    #expect(lines[3].hasSuffix(": laptop takes 10.1.0.0/16 from xTIBA5rb… (line 7)"), "\(lines)")
+    #expect(lines[3].hasSuffix(": laptop takes 10.1.0.0/16 from xTIBA5rb… (line 7) [takeover]"), "\(lines)")
 
     let broken = try folder.file("c.conf", "[Interface]\nMUT = 1200\nDNS = 1.1\n")
     let refused = try run(Programs.wg6, ["check", broken])
@@ -41,6 +44,39 @@ import Testing
     #expect(refused.errors.contains("c.conf:3: "))
     #expect(try run(Programs.wg6, ["check", "\(folder.path)/none.conf"]).status == 1)
     #expect(try run(Programs.wg6, ["check"]).status == 64)
+  }
+
+  @Test func `a minus in AllowedIPs is refused by every command that reads a tunnel's file`() throws {
+    let folder = try Folder()
+    let file = try folder.file(
+      "m.conf",
+      "[Interface]\nPrivateKey = \(Self.key)\n[Peer]\nPublicKey = \(Self.home)\nAllowedIPs = 0.0.0.0/0, -192.168.0.0/16\n"
+    )
+    for command in ["check", "up", "routes", "export", "strip"] {
+      let outcome = try run(Programs.wg6, [command, file])
+      #expect(outcome.status == 1 && outcome.output == "", "\(command)")
+      #expect(
+        outcome.errors.contains("m.conf:5: read AllowedIPs = 0.0.0.0/0, -192.168.0.0/16, expected no “-”")
+          && outcome.errors.contains("ExcludedIPs = 192.168.0.0/16"), "\(outcome.errors)")
+    }
+  }
+
+  @Test func `what is told has a name, and is silent where the file says so`() throws {
+    let folder = try Folder()
+    func file(_ line: String) throws -> String {
+      try folder.file(
+        "n.conf",
+        "[Interface]\nPrivateKey = \(Self.key)\nAddress = fd00::2/64\n\(line)\n[Peer]\nPublicKey = \(Self.home)\nAllowedIPs = ::/0\nEndpoint = [2001:db8::1]:51820\n"
+      )
+    }
+    let told = try run(Programs.wg6, ["check", file("")])
+    #expect(
+      told.output.hasSuffix(
+        "n.conf:7: all of IPv6 goes through the tunnel, IPv4 does not; 0.0.0.0/0 is missing, perhaps [one-family]\n"))
+    #expect(told.status == 2)
+    let silent = try run(Programs.wg6, ["check", file("Warnings = -one-family")])
+    #expect(silent == Outcome(status: 0, output: "", errors: ""))
+    #expect(try run(Programs.wg6, ["check", file("Warnings = -one-famly")]).errors.contains("-one-family, perhaps"))
   }
 
   @Test func `routes tells each prefix, or of one address where it goes and why`() throws {

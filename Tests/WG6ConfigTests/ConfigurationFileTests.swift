@@ -48,7 +48,10 @@ import WG6Protocol
     #expect(file.peers[1].endpoint?.text == "[fe80::1%eth0]:1234")
     #expect(file.peers[1].persistentKeepalive == 25)
     guard case .set = file.peers[1].presharedKey else { Issue.record("no preshared key"); return }
-    #expect(file.warnings.map(\.description) == ["test.conf:13: AllowedIPs has nonzero host part: 10.192.124.1/24"])
+    #expect(
+      file.warnings.map(\.description) == [
+        "test.conf:13: AllowedIPs has nonzero host part: 10.192.124.1/24 [host-bits]"
+      ])
   }
 
   @Test func `every mistake is told, in the order of the lines`() throws {

@@ -106,7 +106,7 @@ import WG6Protocol
       AllowedIPs = 10.2.0.0/16, 0.0.0.0/0, fd00::/8, 10.2.0.0/16
       [Peer]
       PublicKey = \(Self.other)
-      AllowedIPs = 10.2.0.0/16, 10.3.0.0/16, -10.3.0.0/16
+      AllowedIPs = 10.2.0.0/16
       [Peer]
       PublicKey = @laptop
       AllowedIPs = 0.0.0.0/0, ::/0

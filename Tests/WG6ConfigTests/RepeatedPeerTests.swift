@@ -38,7 +38,7 @@ import WG6Protocol
       lines += ["[Peer]", "PublicKey = \(key.base64)"]
       for _ in 0..<Int.random(in: 0...2, using: &random) {
         let elements = (0..<Int.random(in: 0...3, using: &random)).map { _ in
-          let sign = ["", "", "+", "-"].randomElement(using: &random)!
+          let sign = ["", "", "+"].randomElement(using: &random)!
           let prefix = IPPrefix(
             .v4(0x0A00_0000 | UInt32.random(in: 0...3, using: &random)), length: Int.random(in: 29...32, using: &random)
           )

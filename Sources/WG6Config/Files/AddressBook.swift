@@ -25,7 +25,10 @@ public struct AddressBook: Sendable {
   /// Reads the book in `text`, called `file` in mistakes.
   public init(reading text: RawSpan, named file: String) throws(FileMistakes) {
     var mistakes: [FileMistake] = []
-    var start = 0
+    if let encoding = text.foreignEncoding {
+      throw FileMistakes([FileMistake(file: file, line: 1, message: encoding)])
+    }
+    var start = text.byteOrderMarkLength
     var line = 0
     while start < text.byteCount {
       let end = text.firstIndex(of: UInt8(ascii: "\n"), from: start) ?? text.byteCount

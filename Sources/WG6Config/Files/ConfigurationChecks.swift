@@ -4,6 +4,7 @@ import WG6Protocol
 /// What can be judged only when the whole file is read.
 extension ConfigurationReader {
   mutating func check() {
+    result.interfaceLine = interfaceLine ?? 1
     if dialect == .quick, interfaceLine == nil {
       refuse("read no [Interface], expected one", line: max(line, 1))
     }
@@ -20,7 +21,8 @@ extension ConfigurationReader {
           line: draft.publicKeyLine)
       }
       if let first = lines[key] {
-        warn("the peer of line \(first) again; this section changes it", line: draft.line)
+        let loss = draft.replacesAllowedIPs ? ", and its AllowedIPs take the place of those there" : ""
+        warn(.repeatedSection, "the peer of line \(first) again; this section changes it\(loss)", line: draft.line)
         result.repeatedPeers.insert(key)
       } else {
         lines[key] = draft.line
@@ -34,7 +36,8 @@ extension ConfigurationReader.Draft {
   fileprivate func peer(_ key: PublicKey) -> ConfigurationFile.Peer {
     ConfigurationFile.Peer(
       line: line, publicKey: key, presharedKey: presharedKey, endpoint: endpoint, endpointLine: endpointLine,
-      persistentKeepalive: persistentKeepalive, allowedIPs: allowedIPs, replacesAllowedIPs: replacesAllowedIPs,
+      persistentKeepalive: persistentKeepalive, keepaliveLine: keepaliveLine, allowedIPs: allowedIPs,
+      replacesAllowedIPs: replacesAllowedIPs,
       excludedIPs: excludedIPs, allowedIPLines: allowedIPLines, exclusionLines: exclusionLines)
   }
 }

@@ -51,11 +51,22 @@ public struct ConfigurationFile: Sendable {
   /// What was accepted, as `wg` does, and still looks like a slip of one line. `findings` tells what the lines mean
   /// together.
   public internal(set) var warnings: [FileMistake] = []
+  /// `Warnings`: those that the file wants to hear nothing of.
+  public internal(set) var silentWarnings: Set<Warning> = []
 
   // What only messages and texts made of this file need.
 
+  /// Of the first [Interface]; 1 without one.
+  var interfaceLine = 1
   /// Of the first secret key.
   var secretLine: Int?
+  var listenPortLine: Int?
+  var killSwitchLine: Int?
+  /// Of the first name server, and of the first domain of `DNS`.
+  var serverLine: Int?
+  var domainLine: Int?
+  /// Of the first domain behind `~`.
+  var routingDomainLine: Int?
   /// Of each address.
   var addressLines: [Int] = []
   var exclusionLines = ExclusionLines()
@@ -75,6 +86,7 @@ public struct ConfigurationFile: Sendable {
     public internal(set) var endpoint: EndpointName?
     public internal(set) var endpointLine = 0
     public internal(set) var persistentKeepalive: UInt16?
+    var keepaliveLine = 0
     public internal(set) var allowedIPs: [AllowedIPChange] = []
     public internal(set) var replacesAllowedIPs = true
     /// What does not go to this peer, whatever its allowed IPs say.

@@ -1,5 +1,3 @@
-import WG6Crypto
-
 /// The keys of configuration files, as wg(8) and wg-quick(8) spell them, and ours.
 enum ConfigurationKeys {
   /// wg's.
@@ -10,11 +8,11 @@ enum ConfigurationKeys {
     "Address", "DNS", "MTU", "Table", "PreUp", "PostUp", "PreDown", "PostDown", "SaveConfig",
   ]
   /// What nobody knows but us.
-  static let extensions = ["ExcludedIPs", "KillSwitch", "ClampMSS"]
+  static let extensions = ["ExcludedIPs", "KillSwitch", "ClampMSS", "Warnings"]
 
   /// Of which several add up instead of the last one counting.
   static let repeatable = [
-    "Address", "DNS", "PreUp", "PostUp", "PreDown", "PostDown", "AllowedIPs", "ExcludedIPs",
+    "Address", "DNS", "PreUp", "PostUp", "PreDown", "PostDown", "AllowedIPs", "ExcludedIPs", "Warnings",
   ]
 
   private static let ofPeers = peer + ["ExcludedIPs"]
@@ -44,6 +42,6 @@ enum LanguageExtension: Sendable {
   case key
   /// `DNS` with domains behind `~`.
   case routingDomains
-  /// `PublicKey = @name`.
-  case name(of: PublicKey)
+  /// A value that others spell in another way, as `PublicKey = @name` or `SaveConfig = yes`: how they do.
+  case spelling(String)
 }

@@ -16,6 +16,7 @@ struct ConfigurationReader: ~Copyable {
     var endpoint: EndpointName?
     var endpointLine = 0
     var persistentKeepalive: UInt16?
+    var keepaliveLine = 0
     var allowedIPs: [AllowedIPChange] = []
     var replacesAllowedIPs = true
     var excludedIPs = Exclusions()
@@ -45,8 +46,11 @@ struct ConfigurationReader: ~Copyable {
   mutating func read(
     _ text: RawSpan, addressBook: () throws(FileMistakes) -> AddressBook?
   ) throws(FileMistakes) -> ConfigurationFile {
+    if let encoding = text.foreignEncoding {
+      throw FileMistakes([FileMistake(file: file, line: 1, message: encoding)])
+    }
     var content = WipedBytes()
-    var start = 0
+    var start = text.byteOrderMarkLength
     while start < text.byteCount {
       let end = text.firstIndex(of: UInt8(ascii: "\n"), from: start) ?? text.byteCount
       line += 1
@@ -55,6 +59,7 @@ struct ConfigurationReader: ~Copyable {
     }
     check()
     guard mistakes.isEmpty else { throw FileMistakes(mistakes.sorted { $0.line < $1.line }) }
+    result.warnings = result.withoutSilent(result.warnings)
     return result
   }
 
@@ -100,7 +105,7 @@ struct ConfigurationReader: ~Copyable {
     switch text.string.lowercased() {
     case "[interface]":
       if let interfaceLine {
-        warn("a second [Interface]; it adds to the one on line \(interfaceLine)")
+        warn(.repeatedSection, "a second [Interface]; it adds to the one on line \(interfaceLine)")
       }
       interfaceLine = interfaceLine ?? line
       section = .interface
@@ -139,7 +144,7 @@ struct ConfigurationReader: ~Copyable {
   private mutating func noteRepetition(of key: String) {
     guard !ConfigurationKeys.repeatable.contains(key) else { return }
     if let first = section == .peer ? seen[key] : interfaceSeen[key] {
-      warn("\(key) again; it takes the place of the one on line \(first)")
+      warn(.repeatedKey, "\(key) again; it takes the place of the one on line \(first)")
     }
     if section == .peer { seen[key] = line } else { interfaceSeen[key] = line }
   }
@@ -169,8 +174,8 @@ struct ConfigurationReader: ~Copyable {
     mistakes.append(FileMistake(file: file, line: line ?? self.line, message: message))
   }
 
-  mutating func warn(_ message: String, line: Int? = nil) {
-    result.warnings.append(FileMistake(file: file, line: line ?? self.line, message: message))
+  mutating func warn(_ warning: Warning, _ message: String, line: Int? = nil) {
+    result.warnings.append(FileMistake(file: file, line: line ?? self.line, message: message, warning: warning))
   }
 
   /// A key's name as a message may show it: words are quoted, anything else may be a secret that lost its name.

@@ -10,6 +10,8 @@ public struct EndpointName: Hashable, Sendable, CustomStringConvertible {
   let service: String
   /// Whether this is an IPv6 address without its brackets: `wg` takes it, people misread it.
   public let lacksBrackets: Bool
+  /// The address of an IPv4 host whose numbers have zeros before them, which makes them octal (`inet_aton`).
+  public let octalAddress: IPAddress?
 
   public var description: String { text }
 
@@ -43,7 +45,8 @@ public struct EndpointName: Hashable, Sendable, CustomStringConvertible {
         expected: "a port, 1 to 65535, instead of “\(port.quotable)”",
         wgMessage: "Servname not supported for ai_socktype: `\(value.quotable)'")
     }
-    try EndpointName.check(host, of: value)
+    octalAddress = EndpointName.octalAddress(host)
+    if octalAddress == nil { try EndpointName.check(host, of: value) }
     self.text = value.string
     self.host = host.string
     self.service = String(number)
@@ -51,11 +54,26 @@ public struct EndpointName: Hashable, Sendable, CustomStringConvertible {
   }
 
   /// Whether an interface may be called so; the kernel would take some more, from a byte that is no text to a tab.
-  private static func isInterface(_ name: RawSpan) -> Bool {
+  static func isInterface(_ name: RawSpan) -> Bool {
     guard name.byteCount > 0, name.byteCount < Int(IFNAMSIZ) else { return false }
     return (0..<name.byteCount).allSatisfy { index in
       (0x21..<0x7F).contains(name[text: index]) && name[text: index] != UInt8(ascii: "/")
     }
+  }
+
+  /// What `getaddrinfo`, and so `wg`, makes of four numbers, some of which have zeros before them.
+  private static func octalAddress(_ host: RawSpan) -> IPAddress? {
+    guard host.byteCount <= 32, IPAddress(text: host) == nil else { return nil }
+    var address: UInt32 = 0
+    let parts = host.string.split(separator: ".", omittingEmptySubsequences: false)
+    guard parts.count == 4 else { return nil }
+    for part in parts {
+      guard part.utf8.allSatisfy({ (UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0) }),
+        let number = UInt8(part, radix: part.hasPrefix("0") ? 8 : 10)
+      else { return nil }
+      address = address << 8 | UInt32(number)
+    }
+    return .v4(address)
   }
 
   /// Refuses what no resolver could make sense of, so that a slip of the pen is not looked up in the DNS first.

@@ -12,7 +12,7 @@ extension ConfigurationFile {
     let whole = holes.isEmpty ? [:] : wholeLists(coverage)
     let rewritten = lines(with: holes)
     var line = 0
-    var start = 0
+    var start = text.byteOrderMarkLength
     while start < text.byteCount {
       let end = text.firstIndex(of: UInt8(ascii: "\n"), from: start) ?? text.byteCount
       let next = min(end + 1, text.byteCount)
@@ -21,8 +21,8 @@ extension ConfigurationFile {
       start = next
       switch extensions[line] {
       case .key?: continue
-      case .name(of: let key)?:
-        output.append(written, value: key.base64)
+      case .spelling(let value)?:
+        output.append(written, value: value)
       case .routingDomains?:
         let value = written.extracting(written.valueRange)
         let elements = value.listElements.map { value.extracting($0).string }.filter { !$0.hasPrefix("~") }

@@ -5,15 +5,20 @@ public struct FileMistake: Error, Sendable, Equatable, CustomStringConvertible {
   public let line: Int
   /// What was read and what was expected. Holds no private and no preshared key.
   public let message: String
+  /// The name of a warning; `nil` for a mistake.
+  public let warning: Warning?
 
-  public init(file: String, line: Int, message: String) {
+  public init(file: String, line: Int, message: String, warning: Warning? = nil) {
     self.file = file
     self.line = line
     self.message = message
+    self.warning = warning
   }
 
-  /// `file:line: message`, which editors and terminals know how to jump to.
-  public var description: String { "\(file):\(line): \(message)" }
+  /// `file:line: message`, which editors and terminals know how to jump to, and a warning's name.
+  public var description: String {
+    "\(file):\(line): \(message)\(warning.map { " [\($0.rawValue)]" } ?? "")"
+  }
 }
 
 /// Every mistake of a file, in the order of its lines: a person mends them all before the next try.

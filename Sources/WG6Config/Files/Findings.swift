@@ -16,14 +16,18 @@ extension ConfigurationFile {
     name: (PublicKey) -> String
   ) -> [FileMistake] {
     var findings = takeovers(named: file, name: name)
-    func tell(_ line: Int, _ message: String) {
-      findings.append(FileMistake(file: file, line: line, message: message))
+    func tell(_ warning: Warning, _ line: Int, _ message: String) {
+      findings.append(FileMistake(file: file, line: line, message: message, warning: warning))
     }
-    if isWorldAccessible, let secretLine { tell(secretLine, "a secret key, in a file that anybody may read") }
+    if isWorldAccessible, let secretLine {
+      tell(.readableKey, secretLine, "a secret key, in a file that anybody may read")
+    }
     tellAboutDefaultRoutes(coverage, tell)
     tellAboutEndpoints(coverage, endpoints, tell)
     tellAboutAddresses(coverage, tell)
-    return findings.sorted { $0.line < $1.line }
+    tellAboutIdleSettings(coverage, tell)
+    tellAboutMissing(coverage, tell)
+    return withoutSilent(findings).sorted { $0.line < $1.line }
   }
 
   /// A prefix belongs to one peer: the later one has it (the kernel says nothing).
@@ -37,14 +41,16 @@ extension ConfigurationFile {
         else { continue }
         let (taker, loser) = (name(peer.publicKey), name(peers[owner.peer].publicKey))
         findings.append(
-          FileMistake(file: file, line: line, message: "\(taker) takes \(prefix) from \(loser) (line \(owner.line))"))
+          FileMistake(
+            file: file, line: line, message: "\(taker) takes \(prefix) from \(loser) (line \(owner.line))",
+            warning: .takeover))
       }
     }
-    return findings
+    return withoutSilent(findings)
   }
 
   /// Half a default route is the usual leak.
-  private func tellAboutDefaultRoutes(_ coverage: Coverage, _ tell: (Int, String) -> Void) {
+  private func tellAboutDefaultRoutes(_ coverage: Coverage, _ tell: Tell) {
     guard table != .off else { return }
     let written = PrefixSet(coverage.entries.lazy.map(\.prefix))
     for isIPv6 in [false, true]
@@ -56,7 +62,7 @@ extension ConfigurationFile {
       else { continue }
       let (family, other) = isIPv6 ? ("IPv6", "IPv4") : ("IPv4", "IPv6")
       tell(
-        widest.line,
+        .oneFamily, widest.line,
         "all of \(family) goes through the tunnel, \(other) does not; \(isIPv6 ? "0.0.0.0/0" : "::/0") is missing, perhaps"
       )
     }
@@ -64,7 +70,7 @@ extension ConfigurationFile {
 
   /// A tunnel's own datagrams should not want to go through it.
   private func tellAboutEndpoints(
-    _ coverage: Coverage, _ endpoints: [EndpointName: Endpoint], _ tell: (Int, String) -> Void
+    _ coverage: Coverage, _ endpoints: [EndpointName: Endpoint], _ tell: Tell
   ) {
     guard table != .off else { return }
     let places = placesOfPeers
@@ -81,7 +87,7 @@ extension ConfigurationFile {
         : "its own datagrams may be led into the tunnel"
       let address = name.text.contains("\(endpoint.address)") ? "" : " (\(endpoint.address))"
       tell(
-        peer.endpointLine,
+        .insideEndpoint, peer.endpointLine,
         "Endpoint = \(name)\(address) lies in the peer's own AllowedIPs = \(choice.prefix) (line \(choice.line)); "
           + consequence)
     }
@@ -89,16 +95,16 @@ extension ConfigurationFile {
 
   /// An address whose neighbours are nobody's. An address alone (/32, /128) has none; it is of use where any prefix of its
   /// family is a peer's.
-  private func tellAboutAddresses(_ coverage: Coverage, _ tell: (Int, String) -> Void) {
+  private func tellAboutAddresses(_ coverage: Coverage, _ tell: Tell) {
     for (address, line) in zip(addresses, addressLines) {
       let isIPv6 = address.address.isIPv6
       if coverage.tree(isIPv6: isIPv6).nodes.isEmpty {
         if peers.isEmpty { continue }
-        tell(line, "Address = \(address): no peer has AllowedIPs of \(isIPv6 ? "IPv6" : "IPv4")")
+        tell(.unusedAddress, line, "Address = \(address): no peer has AllowedIPs of \(isIPv6 ? "IPv6" : "IPv4")")
       } else if address.prefixLength < address.address.bitWidth {
         let network = IPPrefix(address.address, length: address.prefixLength)
         if coverage.covered.intersects(network) { continue }
-        tell(line, "Address = \(address): nothing in \(network) is in any peer's AllowedIPs")
+        tell(.unusedAddress, line, "Address = \(address): nothing in \(network) is in any peer's AllowedIPs")
       }
     }
   }

@@ -2,7 +2,7 @@ import WG6Protocol
 
 /// `DNS`: who is asked for names, and for which.
 public struct ResolverSettings: Hashable, Sendable {
-  public var servers: [IPAddress] = []
+  public var servers: [NameServer] = []
   /// Tried behind names that have no dot.
   public var searchDomains: [String] = []
   /// Domains whose names are asked of these servers alone, written `~domain`; here without the `~`.
@@ -11,6 +11,37 @@ public struct ResolverSettings: Hashable, Sendable {
   public init() {}
 
   public var isEmpty: Bool { servers.isEmpty && searchDomains.isEmpty && routingDomains.isEmpty }
+}
+
+/// A name server: an address and, where it is link-local, perhaps the interface that it is on.
+public struct NameServer: Hashable, Sendable, CustomStringConvertible {
+  public let address: IPAddress
+  public let zone: String?
+
+  public init(_ address: IPAddress, zone: String? = nil) {
+    self.address = address
+    self.zone = zone
+  }
+
+  /// Reads `192.0.2.53`, `2001:db8::53` or `fe80::1%eth0`.
+  init?(_ text: RawSpan) {
+    let percent = text.firstIndex(of: UInt8(ascii: "%")) ?? text.byteCount
+    guard let address = IPAddress(text: text.extracting(0..<percent)) else { return nil }
+    self.address = address
+    guard percent < text.byteCount else {
+      zone = nil
+      return
+    }
+    let name = text.extracting(percent + 1..<text.byteCount)
+    guard address.isLinkLocal, EndpointName.isInterface(name) else { return nil }
+    zone = name.string
+  }
+
+  public init?(_ text: String) {
+    unsafe self.init(Array(text.utf8).span.bytes)
+  }
+
+  public var description: String { zone.map { "\(address)%\($0)" } ?? "\(address)" }
 }
 
 /// Commands for the shell, in order; `%i` in them is not yet replaced by the interface's name.

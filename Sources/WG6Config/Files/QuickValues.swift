@@ -7,29 +7,36 @@ extension ConfigurationReader {
   /// as not given.
   mutating func readQuick(_ key: String, _ value: RawSpan, written: RawSpan) {
     switch key {
-    case "Address": for element in written.listElements { readAddress(written.extracting(element)) }
-    case "DNS": for element in written.listElements { readResolver(written.extracting(element)) }
+    case "Address": for element in elements(key, written) { readAddress(written.extracting(element)) }
+    case "DNS": for element in elements(key, written) { readResolver(written.extracting(element)) }
     case "MTU":
       // An IPv4 link carries 68 bytes at least (RFC 791); a TUN device ends at 65,535.
-      guard value.byteCount > 0 else { return result.mtu = nil }
-      guard let mtu = value.decimalOrHexadecimal(upTo: 65535), mtu >= 68 else {
-        return refuse("read MTU = \(value.quotable), expected a number, 68 to 65535")
+      guard value.byteCount > 0 else {
+        warnOfNothing(key)
+        return result.mtu = nil
       }
-      if mtu < 1280 { warn("MTU = \(mtu): below 1280 there is no IPv6 on the interface (RFC 8200 §5)") }
+      guard let mtu = value.decimalOrHexadecimal(upTo: 65535), mtu >= 68 else {
+        return refuse("read MTU = \(written.quotable), expected a number, 68 to 65535")
+      }
+      if mtu < 1280 { warn(.smallMTU, "MTU = \(mtu): below 1280 there is no IPv6 on the interface (RFC 8200 §5)") }
       result.mtu = Int(mtu)
-    case "Table": readTable(value)
+    case "Table": readTable(value, written)
     case "PreUp": readHook(key, written, \.preUp)
     case "PostUp": readHook(key, written, \.postUp)
     case "PreDown": readHook(key, written, \.preDown)
     case "PostDown": readHook(key, written, \.postDown)
     case "SaveConfig":
-      if let saves = choice(key, value, ["true": true, "false": false]) { result.savesConfiguration = saves }
+      guard let saves = choice(key, value, written) else { return }
+      result.savesConfiguration = saves
+      let plain = saves ? "true" : "false"
+      if !value.equalsIgnoringCase(plain) { result.extensions[line] = .spelling(plain) }
     case "KillSwitch":
-      if let kind = choice(key, value, ["yes": KillSwitch.on, "no": .off, "lan": .exceptLAN]) {
-        result.killSwitch = kind
-      }
+      result.killSwitchLine = line
+      if value.equalsIgnoringCase("lan") { return result.killSwitch = .exceptLAN }
+      if let isOn = choice(key, value, written, or: "lan") { result.killSwitch = isOn ? .on : .off }
     case "ClampMSS":
-      if let clamps = choice(key, value, ["yes": true, "no": false]) { result.clampsMSS = clamps }
+      if let clamps = choice(key, value, written) { result.clampsMSS = clamps }
+    case "Warnings": readWarnings(written)
     case "ExcludedIPs":
       let found = exclusions(written)
       result.excludedIPs.add(found)
@@ -53,7 +60,9 @@ extension ConfigurationReader {
     guard !address.isUnspecifiedOrMulticast else {
       return refuse("read Address = \(text.quotable), expected an address that an interface can have")
     }
-    guard !result.addresses.contains(where: { $0.address == address }) else {
+    // An interface has an IPv6 address once, and an IPv4 address once with each length.
+    guard !result.addresses.contains(where: { $0.address == address && (address.isIPv6 || $0.prefixLength == length) })
+    else {
       return refuse("read Address = \(text.quotable) again, expected each address once")
     }
     result.addresses.append(InterfaceAddress(address, prefixLength: length))
@@ -63,34 +72,62 @@ extension ConfigurationReader {
   /// A server where wg-quick would see one: digits and dots alone, or a colon anywhere.
   private mutating func readResolver(_ text: RawSpan) {
     if text.firstIndex(of: UInt8(ascii: ":")) != nil || text.isDigitsAndDots {
-      guard let address = IPAddress(text: text) else {
+      guard let server = NameServer(text) else {
         return refuse("read DNS = \(text.quotable), expected the address of a server")
       }
-      result.resolver.servers.append(address)
+      result.resolver.servers.append(server)
+      result.serverLine = result.serverLine ?? line
     } else if text[text: 0] == UInt8(ascii: "~"), text.extracting(1..<text.byteCount).isDomain {
       result.resolver.routingDomains.append(text.extracting(1..<text.byteCount).string)
       result.extensions[line] = .routingDomains
+      result.routingDomainLine = result.routingDomainLine ?? line
+      result.domainLine = result.domainLine ?? line
     } else if text.isDomain {
       result.resolver.searchDomains.append(text.string)
+      result.domainLine = result.domainLine ?? line
     } else {
       refuse("read DNS = \(text.quotable), expected the address of a server, a search domain or ~domain")
     }
   }
 
-  private mutating func readTable(_ value: RawSpan) {
+  private mutating func readTable(_ value: RawSpan, _ written: RawSpan) {
     result.tableText = value.byteCount > 0 ? value.quotable : nil
-    let word = value.byteCount <= 64 ? value.string.lowercased() : ""
-    if word == "auto" || value.byteCount == 0 {
+    if value.byteCount == 0 {
+      warnOfNothing("Table")
       result.table = .automatic
-    } else if word == "off" {
+    } else if value.equalsIgnoringCase("auto") {
+      spellTable("auto", value)
+      result.table = .automatic
+    } else if value.equalsIgnoringCase("off") {
+      spellTable("off", value)
       result.table = .off
     } else if let number = value.decimalOrHexadecimal(upTo: UInt64(UInt32.max)) ?? RoutingTables.number(of: value),
       number > 0
     {
       result.table = .number(UInt32(number))
+    } else if isOff(value) {
+      spellTable("off", value)
+      result.table = .off
     } else {
-      refuse("read Table = \(value.quotable), expected auto, off, a number or a name of \(RoutingTables.path)")
+      refuse("read Table = \(written.quotable), expected auto, off, a number or a name of \(RoutingTables.path)")
     }
+  }
+
+  /// `ip` knows the word only as it is spelled here.
+  private mutating func spellTable(_ word: String, _ value: RawSpan) {
+    result.tableText = word
+    if value.string != word { result.extensions[line] = .spelling(word) }
+  }
+
+  /// The elements of a list that may be empty.
+  private mutating func elements(_ key: String, _ written: RawSpan) -> [Range<Int>] {
+    let elements = written.listElements
+    if elements.isEmpty { warnOfNothing(key) }
+    return elements
+  }
+
+  private mutating func warnOfNothing(_ key: String) {
+    warn(.emptyValue, "\(key) without a value, which is as if the line were not there")
   }
 
   private mutating func readHook(_ key: String, _ command: RawSpan, _ hooks: WritableKeyPath<Hooks, [String]>) {
@@ -115,7 +152,7 @@ extension ConfigurationReader {
       } else if let prefix = IPPrefix(text: element, lengthOptional: true) {
         let slash = element.firstIndex(of: UInt8(ascii: "/")) ?? element.byteCount
         if prefix.address != IPAddress(text: element.extracting(0..<slash)) {
-          warn("ExcludedIPs has nonzero host part: \(element.string)")
+          warn(.hostBits, "ExcludedIPs has nonzero host part: \(element.string)")
         }
         found.prefixes.append(prefix)
       } else {
@@ -125,13 +162,10 @@ extension ConfigurationReader {
     return found
   }
 
-  /// What the word `value` stands for, in any case; refuses all others.
-  private mutating func choice<Meaning>(
-    _ key: String, _ value: RawSpan, _ meanings: KeyValuePairs<String, Meaning>
-  ) -> Meaning? {
-    let word = value.byteCount <= 8 ? value.string.lowercased() : ""
-    if let meaning = meanings.first(where: { $0.key == word }) { return meaning.value }
-    refuse("read \(key) = \(value.quotable), expected \(ConfigurationKeys.list(meanings.map(\.key)))")
+  /// What the word `value` stands for; refuses all that turn nothing on or off.
+  private mutating func choice(_ key: String, _ value: RawSpan, _ written: RawSpan, or other: String? = nil) -> Bool? {
+    if let choice = ValueText.choice(value) { return choice }
+    refuse("read \(key) = \(written.quotable), expected \(other == nil ? "yes or no" : "yes, no or \(other!)")")
     return nil
   }
 }

@@ -46,6 +46,12 @@ public enum ValueText {
     return UInt16(seconds)
   }
 
+  /// What a word stands for that turns something on or off, in any case; `nil` for all others.
+  static func choice(_ text: RawSpan) -> Bool? {
+    if ["yes", "true", "on"].contains(where: { text.equalsIgnoringCase($0) }) { return true }
+    return ["no", "false", "off"].contains { text.equalsIgnoringCase($0) } ? false : nil
+  }
+
   static func isOff(_ text: RawSpan) -> Bool {
     text.byteCount == 3 && text.string.lowercased() == "off"
   }

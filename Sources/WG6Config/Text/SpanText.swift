@@ -108,6 +108,25 @@ extension RawSpan {
     return false
   }
 
+  /// How many bytes the mark takes up that some editors begin UTF-8 with.
+  var byteOrderMarkLength: Int {
+    byteCount >= 3 && byte(at: 0) == 0xEF && byte(at: 1) == 0xBB && byte(at: 2) == 0xBF ? 3 : 0
+  }
+
+  /// What to say of text that is not in UTF-8 but in one of the encodings with wider units; `nil` for all other text.
+  var foreignEncoding: String? {
+    guard byteCount >= 2 else { return nil }
+    let encoding: String
+    switch (byte(at: 0), byte(at: 1)) {
+    case (0xFF, 0xFE) where byteCount >= 4 && byte(at: 2) == 0 && byte(at: 3) == 0: encoding = "UTF-32"
+    case (0xFF, 0xFE), (0xFE, 0xFF): encoding = "UTF-16"
+    // A section, a key or a comment without a mark before it.
+    case (0x20..<0x7F, 0), (0, 0x20..<0x7F): encoding = "UTF-16"
+    default: return nil
+    }
+    return "read text in \(encoding), expected UTF-8; “iconv -f \(encoding) -t UTF-8” converts it"
+  }
+
   /// Whether every byte is zero, looking at all of them.
   var isAllZero: Bool {
     var union: UInt8 = 0

@@ -216,7 +216,7 @@ extension QuickCase {
     QuickCase("an allowed IP that is none", inner, "AllowedIPs = 10.70.0.0/33"),
     QuickCase("an MTU that is none", inner + "\nMTU = large"),
     QuickCase("an address twice", "Address = 10.66.0.2/24, 10.66.0.2/24"),
-    QuickCase("SaveConfig neither true nor false", inner + "\nSaveConfig = yes"),
+    QuickCase("SaveConfig neither true nor false", inner + "\nSaveConfig = perhaps"),
     QuickCase("an unknown section", file: "[Interface]\nPrivateKey = {private}\n[Friend]\nPublicKey = {a}\n"),
     QuickCase(
       "a peer without its key", file: "[Interface]\nPrivateKey = {private}\n[Peer]\nAllowedIPs = 10.70.0.0/16\n"),

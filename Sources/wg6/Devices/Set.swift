@@ -30,10 +30,25 @@ struct Set: ParsableCommand {
     if words.contains(where: { $0 == "--help" || $0 == "-h" }) { throw CleanExit.helpRequest(self) }
     guard words.count >= 2 else { throw ValidationError("too few words") }
     let update = try SetArguments(words.dropFirst()).update
+    update.warnOfVainRemovals(from: words[0])
     do {
       try RemoteDevice(interface: words[0]).apply(update)
     } catch {
       throw failure("Unable to modify interface: \(error.reason)")
+    }
+  }
+}
+
+extension DeviceUpdate {
+  /// Says which prefixes with a minus are not there to be taken away from `interface`.
+  func warnOfVainRemovals(from interface: String) {
+    guard removesAllowedIPs else { return }
+    // Where there is no device, applying this will say so.
+    let vain = vainRemovals(before: try? RemoteDevice(interface: interface).status())
+    if vain.isEmpty { return }
+    let names = PeerNames()
+    for (peer, prefix) in vain {
+      complain("Warning: \(names.name(peer)) has no allowed IP \(prefix) to remove; other prefixes stay whole")
     }
   }
 }

@@ -8,6 +8,8 @@ import WG6Protocol
 struct SetArguments {
   private(set) var update = DeviceUpdate()
   private var words: ArraySlice<String>
+  /// What was said of the device, or of the peer that is being read.
+  private var seen: Swift.Set<String> = []
 
   init(_ words: ArraySlice<String>) throws {
     self.words = words
@@ -15,6 +17,7 @@ struct SetArguments {
   }
 
   private mutating func read(_ word: String) throws {
+    noteRepetition(of: word)
     let isPeer = !update.peers.isEmpty
     let last = update.peers.count - 1
     switch word {
@@ -38,6 +41,18 @@ struct SetArguments {
       update.peers[last].replacesAllowedIPs = list.replaces
       update.peers[last].allowedIPs += list.changes
     default: throw failure("Invalid argument: \(word)")
+    }
+  }
+
+  /// The last of several counts, as in `wg`; a person should hear of it, and of what is lost on a peer that goes.
+  private mutating func noteRepetition(of word: String) {
+    if word == "peer" {
+      seen = []
+    } else if word != "allowed-ips", !seen.insert(word).inserted {
+      complain("Warning: \(word) again; the last one counts")
+    }
+    if seen.contains("remove"), seen.count > 1 {
+      complain("Warning: \(word) and remove for one peer; it is removed")
     }
   }
 

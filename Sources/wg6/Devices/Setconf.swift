@@ -45,6 +45,7 @@ struct FileAndInterface: ParsableArguments {
     let names = PeerNames()
     for takeover in configuration.takeovers(named: file, name: names.name) { complain("Warning: \(takeover)") }
     let update = configuration.update(replacing: replacing, endpoints: try configuration.endpoints(named: file))
+    update.warnOfVainRemovals(from: interface)
     do {
       try RemoteDevice(interface: interface).apply(try adjust(update))
     } catch let error as RemoteDevice.Failure {

@@ -20,7 +20,10 @@ struct Check: ParsableCommand {
     let findings = try source.read(.quick) { configuration, _ in
       let (endpoints, failures) = source.knownEndpoints(of: configuration)
       let coverage = try source.coverage(of: configuration)
-      return configuration.warnings + failures
+      let unknown = failures.map {
+        FileMistake(file: $0.file, line: $0.line, message: $0.message, warning: .unknownName)
+      }
+      return configuration.warnings + configuration.withoutSilent(unknown)
         + source.findings(
           of: configuration, coverage: coverage, endpoints: endpoints, isWorldAccessible: source.isWorldAccessible)
     }

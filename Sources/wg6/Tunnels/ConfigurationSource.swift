@@ -94,7 +94,7 @@ struct ConfigurationSource {
     defer { close(descriptor) }
     // It is asked about the file that was read, whatever stands under its name by then.
     let configuration = try read(.quick, from: descriptor)
-    warnIfWorldAccessible()
+    if !configuration.silentWarnings.contains(.readableKey) { warnIfWorldAccessible() }
     if runsHooks, !configuration.hooks.isEmpty, let problem = FileOwnership.problem(of: absolute, opened: descriptor) {
       throw failure(
         "\(path): its commands (PreUp and the like) would run as root, and \(problem). Give the file to root and take "

@@ -59,7 +59,7 @@ struct Exec: ParsableCommand {
         : settings
       if resolver.servers.isEmpty { tellOfMissingServers(interface) }
       try resolver.install()
-      let servers = settings.servers.compactMap { IPAddress($0) }
+      let servers = settings.servers.compactMap { NameServer($0)?.address }
       try TunnelExecution.enter(outside ? .outside : .inside, of: link, servers: servers)
     } catch let error as ExecutionError {
       throw failure("\(interface): \(error)")

@@ -1,0 +1,76 @@
+import WG6Crypto
+import WG6Protocol
+
+/// Settings that a file has and that change nothing, or do not what they say.
+extension ConfigurationFile {
+  typealias Tell = (Warning, Int, String) -> Void
+
+  func tellAboutIdleSettings(_ coverage: Coverage, _ tell: Tell) {
+    if resolver.servers.isEmpty, let domainLine {
+      tell(.noServer, domainLine, "DNS has domains and no server to ask about them, so it changes nothing")
+    }
+    if killSwitch != .off, coverage.covered.isEmpty, let killSwitchLine {
+      tell(.idleKillSwitch, killSwitchLine, "KillSwitch holds nothing back: no peer has any AllowedIPs")
+    }
+    tellAboutExclusions(coverage, tell)
+    tellAboutPeers(tell)
+  }
+
+  /// Exclusions from what was never included, and prefixes that are excluded whole.
+  private func tellAboutExclusions(_ coverage: Coverage, _ tell: Tell) {
+    func tellIdle(_ exclusions: Exclusions, _ lines: ExclusionLines, from prefixes: PrefixSet, _ owner: String) {
+      for (prefix, line) in zip(exclusions.prefixes, lines.prefixes) where !prefixes.intersects(prefix) {
+        tell(.idleExclusion, line, "ExcludedIPs = \(prefix): nothing of it is in \(owner) AllowedIPs")
+      }
+    }
+    tellIdle(excludedIPs, exclusionLines, from: PrefixSet(coverage.entries.lazy.map(\.prefix)), "any peer's")
+    let places = placesOfPeers
+    let entries = Dictionary(grouping: coverage.entries, by: \.peer)
+    for peer in peers where !peer.excludedIPs.isEmpty {
+      let own = PrefixSet((places[peer.publicKey].flatMap { entries[$0] } ?? []).lazy.map(\.prefix))
+      tellIdle(peer.excludedIPs, peer.exclusionLines, from: own, "the peer's")
+    }
+    for (index, entry) in coverage.entries.enumerated() where coverage.pieces[index]?.isEmpty ?? false {
+      tell(.excludedWhole, entry.line, "AllowedIPs = \(entry.prefix): ExcludedIPs leave nothing of it")
+    }
+  }
+
+  private func tellAboutPeers(_ tell: Tell) {
+    let withEndpoint = Set(peers.lazy.filter { $0.endpoint != nil }.map(\.publicKey))
+    // A later section of a peer takes the place of what it had.
+    var withPrefixes: Set<PublicKey> = []
+    for peer in peers {
+      if !peer.allowedIPs.isEmpty {
+        withPrefixes.insert(peer.publicKey)
+      } else if peer.replacesAllowedIPs {
+        withPrefixes.remove(peer.publicKey)
+      }
+    }
+    let places = placesOfPeers
+    for (place, peer) in peers.enumerated() {
+      if let seconds = peer.persistentKeepalive, seconds > 0, !withEndpoint.contains(peer.publicKey) {
+        tell(
+          .idleKeepalive, peer.keepaliveLine,
+          "PersistentKeepalive without Endpoint: nothing is sent before the peer has called")
+      }
+      if places[peer.publicKey] == place, !withPrefixes.contains(peer.publicKey) {
+        tell(.noAllowedIPs, peer.line, "a peer without AllowedIPs: nothing goes to it, and nothing is taken from it")
+      }
+    }
+  }
+
+  /// What a tunnel can be without and be of no use.
+  func tellAboutMissing(_ coverage: Coverage, _ tell: Tell) {
+    switch privateKey {
+    case .set: break
+    case .keep, .remove: tell(.noPrivateKey, interfaceLine, "no PrivateKey: the interface carries nothing")
+    }
+    if addresses.isEmpty { tell(.noAddress, interfaceLine, "no Address: this machine has none in the tunnel") }
+    guard table != .off, !peers.contains(where: { $0.endpoint != nil }),
+      let entry = coverage.entries.first(where: { $0.prefix.length == 0 })
+    else { return }
+    tell(
+      .noEndpoint, entry.line,
+      "AllowedIPs = \(entry.prefix), and no peer has an Endpoint: until one calls, everything is sent to nobody")
+  }
+}
