@@ -26,10 +26,10 @@ extension Scenario {
     )
     defer { withExtendedLifetime(mute) {} }
 
-    for attack in Siege.isLong ? attacks : Array(attacks.prefix(2)) {
+    for attack in Scenario.isLong ? attacks : Array(attacks.prefix(2)) {
       lab.say("\(attack.name), \(attack.rate) a second")
       let paced = try siege.compare(attack, pace: 200, rounds: 1)
-      let free = try siege.compare(attack, pace: nil, rounds: Siege.isLong ? 10 : 4)
+      let free = try siege.compare(attack, pace: nil, rounds: Scenario.isLong ? 10 : 4)
       lab.say("  the daemon had meanwhile: \(free.usage)")
       try lab.require(
         paced.kept >= 0.8, "a stream of 200 Mbit/s keeps \(Usage.percent(paced.kept)) of it", "\(paced)")
@@ -38,7 +38,7 @@ extension Scenario {
         + "\(free.attacked.twoDigits) of \(free.elsewhere.twoDigits) Gbit/s"
       // Such a stream takes what processors there are, and the flood takes what it needs first: the ratio says something
       // of the daemon only where nothing else runs.
-      if Siege.isLong { try lab.require(free.kept >= 0.8, claim, "\(free)") } else { lab.say("  \(claim)") }
+      if Scenario.isLong { try lab.require(free.kept >= 0.8, claim, "\(free)") } else { lab.say("  \(claim)") }
     }
   }
 }

@@ -7,7 +7,7 @@ extension Scenario {
   ) { lab in
     let siege = try Siege(in: lab)
     let recording = try Recording(siege)
-    let pretenders = try Pretenders(count: Siege.isLong ? 1000 : 100, on: siege)
+    let pretenders = try Pretenders(count: Scenario.isLong ? 1000 : 100, on: siege)
     let attacks = try Attack.all(on: siege, recording: recording) + [Attack.withCookie(siege)]
     try Usage.forgetPeak(of: siege.daemon.pid)
     let idle = Usage(of: siege.daemon.pid)
@@ -17,7 +17,7 @@ extension Scenario {
       // Who has no processor can't keep a promise about time. Then it counts once the machine has one to give.
       try siege.endure(attack, triesLeft: 3)
     }
-    try siege.endureHalfOpen(pretenders, rounds: Siege.isLong ? 100 : 20)
+    try siege.endureHalfOpen(pretenders, rounds: Scenario.isLong ? 100 : 20)
 
     let above = Usage(of: siege.daemon.pid).peakKiB - idle.residentKiB
     try lab.require(
@@ -29,10 +29,8 @@ extension Scenario {
 }
 
 extension Siege {
-  /// WG6_LONG=1 asks for the long form.
-  static var isLong: Bool { ProcessInfo.processInfo.environment["WG6_LONG"] == "1" }
   /// Seconds that each flood lasts at least.
-  private static var endurance: Double { isLong ? 30 : 2 }
+  private static var endurance: Double { Scenario.isLong ? 30 : 2 }
 
   /// Two handshakes and some pings of honest peers' while the attack goes on, and what it cost.
   fileprivate func endure(_ attack: Attack, triesLeft: Int) throws {

@@ -32,7 +32,7 @@ extension Scenario {
       ofPeer.contains(presharedKey.bytes) && ofPeer.count >= 4,
       "\(ofPeer.count) secrets of the peer and its session are in locked memory", "\(ofPeer.count)")
 
-    if Siege.isLong {
+    if Scenario.isLong {
       lab.say("nine minutes of silence")
       let begun = Clock.seconds
       try waitUntil("540 s have passed", within: 600) { Clock.seconds - begun > 545 }

@@ -4,7 +4,7 @@ extension Scenario {
     "transfer", "1 GiB of checked streams both ways with datagrams beside them, part of it through a tunnel inside"
   ) { lab in
     let random = SeededGenerator.chosen()
-    let total = (Siege.isLong ? 20 : 1) << 30
+    let total = (Scenario.isLong ? 20 : 1) << 30
     lab.say("seed \(random.seed) (WG6_SEED repeats it); \(total >> 30) GiB (WG6_LONG=1: 20)")
     let tunnel = try Tunnel(in: lab)
     try tunnel.establish()
@@ -20,7 +20,7 @@ extension Scenario {
     let flows = try Scenario.flows(tunnel, total: total, random)
     defer { for flow in flows { _ = flow.finish() } }
     var told = start
-    try waitUntil("everything is through", within: Siege.isLong ? 3600 : 600) {
+    try waitUntil("everything is through", within: Scenario.isLong ? 3600 : 600) {
       let figures = flows.map(\.figures)
       if let wrong = figures.first(where: { !$0.isSound }) {
         throw Disproved(claim: "every byte is right", detail: "\(wrong)")

@@ -1,3 +1,4 @@
+import CHarness
 import Foundation
 
 extension Scenario {

@@ -9,7 +9,7 @@ extension Scenario {
       .program("wireguard-go", package: "wireguard-go"), .program("bash", package: "bash"),
     ]
   ) { lab in
-    let isLong = ProcessInfo.processInfo.environment["WG6_LONG"] == "1"
+    let isLong = Scenario.isLong
     let many = isLong ? 10_000 : 1000
     var random = SeededGenerator.chosen()
     for (peers, rounds, bound) in [(1, 11, 0.060), (many, 3, 2.0)] {
