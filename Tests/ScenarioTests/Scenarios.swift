@@ -95,6 +95,11 @@ struct Scenarios {
   @Test("A changed key takes effect at once, and low-order keys cause no packet", .needs("keys"))
   func keys() throws { try play("keys") }
 
+  @Test(
+    "What a restarted peer asks first is answered in its new session", .needs("first-answers"),
+    .timeLimit(.minutes(15)))
+  func firstAnswers() throws { try play("first-answers") }
+
   @Test("Tunnels pass through tunnels, and loops of them die out", .needs("nesting"))
   func nesting() throws { try play("nesting") }
 

@@ -78,7 +78,7 @@ final class Node {
   var prefix: IPPrefix { Pair.prefix(UInt64(number)) }
 
   func apply(_ update: DeviceUpdate) {
-    do { try device.apply(update, now: bench.now) } catch { preconditionFailure("\(error)") }
+    device.apply(update, now: bench.now)
   }
 
   func apply(_ peer: PeerUpdate) {
@@ -163,7 +163,7 @@ final class Node {
     }
   }
 
-  private func transmit(_ train: borrowing Train) -> Int {
+  func transmit(_ train: borrowing Train) -> Int {
     trains.append((train.count, train.byteCount))
     guard let destination = train.path.endpoint else { return 0 }
     for index in 0..<train.count { outbox.append((Array(train.datagram(index)), destination)) }

@@ -215,7 +215,7 @@ private final class OffloadedPair {
       peer.destroy()
     }
     var train = Train()
-    train.begin(peer, keypair, PackedPath())
+    train.begin(peer, keypair)
     var count = 0
     while train.hasRoom(for: 100) {
       train.append(length: 100, mtu: 1420)

@@ -27,10 +27,14 @@ public struct Scenario: Sendable {
     .oneFamily,
     .firewallMark, .portChange, .allowedIPsFilter, .wgQuick, .wireAbuse, .controlAbuse, .badWeather, .allocations,
     .flood, .floodThroughput, .scanner, .secrets,
-    .counters, .packetSizes, .offloads, .transfer, .keys, .nesting, .policyRouting, .sourceAddresses, .manyPrefixes,
+    .counters, .packetSizes, .offloads, .transfer, .keys, .firstAnswers, .nesting, .policyRouting, .sourceAddresses,
+    .manyPrefixes,
     .turnover, .unreachable, .leaks, .defaultRoute, .stress, .loadGenerator, .execution,
     .sideBySide, .reloadUnderLoad, .reloadPairs, .crashMatrix, .exportedExclusions, .upSpeed,
   ]
+
+  /// WG6_LONG=1 asks for the long form of those that have one.
+  static var isLong: Bool { ProcessInfo.processInfo.environment["WG6_LONG"] == "1" }
 
   /// The scenario of that name.
   public static func named(_ name: String) -> Scenario? {

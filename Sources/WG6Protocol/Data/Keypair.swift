@@ -74,6 +74,11 @@ import WG6Crypto
     return next < Limits.rejectAfterMessages ? Int(clamping: Limits.rejectAfterMessages - next) : 0
   }
 
+  /// Takes every counter that is left: nothing more is sent under it. What comes in under it is still taken.
+  func endSending() {
+    sendCounter.store(Limits.rejectAfterMessages, ordering: .relaxed)
+  }
+
   /// Whether there is a counter left for another message.
   var hasCounters: Bool { countersLeft > 0 }
 
@@ -111,6 +116,21 @@ import WG6Crypto
   func destroy() {
     unsafe pointer.deinitialize(count: 1)
     unsafe pointer.deallocate()
+  }
+
+  /// The keypair whose address is `word`; nil for 0.
+  init?(word: UInt) {
+    guard let pointer = unsafe UnsafeMutablePointer<Keypair>(bitPattern: word) else { return nil }
+    unsafe self.init(pointer: pointer)
+  }
+
+  init(pointer: UnsafeMutablePointer<Keypair>) {
+    unsafe self.pointer = pointer
+  }
+
+  /// The address of `keypair` as a word, 0 for nil.
+  static func word(of keypair: KeypairReference?) -> UInt {
+    keypair.map { unsafe UInt(bitPattern: $0.pointer) } ?? 0
   }
 
   var localIndex: UInt32 { unsafe pointer.pointee.localIndex }

@@ -92,20 +92,21 @@ import WG6Crypto
       guard carried == nil else { return nil }
       return unsafe errors.answer(to: UnsafeRawBufferPointer(bytes), packet, .tooBig(mtu: longest), now: now)
     }
+    // The packet may answer one that has just confirmed a new session or moved the peer: it goes where the peer is now.
+    if train.peer == peer, !train.isCurrent { flush(now: now, send: send) }
     for index in 0..<segments.count {
       let length = segments.length(of: index)
       if train.peer != peer || !train.hasRoom(for: length) {
         flush(now: now, send: send)
-        let path = peer.path
-        guard path.isKnown else {
+        guard peer.path.isKnown else {
           plane.drop(.noEndpoint, of: peer, count: segments.count - index)
           return unsafe errors.answer(to: UnsafeRawBufferPointer(bytes), packet, .noEndpoint, now: now)
         }
-        guard begin(peer, path, now: now) else {
+        guard begin(peer, now: now) else {
           unsafe segments.write(index, to: train.room)
           unsafe stage(UnsafeRawBufferPointer(start: train.room, count: length), for: peer)
           if let keypair = peer.sending, keypair.canSend(at: now) {
-            sendStaged(peer, keypair, path, now: now, send: send)
+            sendStaged(peer, keypair, now: now, send: send)
           } else {
             wantHandshake(peer)
           }
@@ -151,7 +152,7 @@ import WG6Crypto
         unsafe plane.drop(.handshakeGivenUp, of: peer, count: peer.staged.pointee.count)
         while unsafe peer.staged.pointee.count > 0 { unsafe unstage(peer) { _ in } }
       } else if let keypair = peer.sending, keypair.canSend(at: now), peer.path.isKnown {
-        sendStaged(peer, keypair, peer.path, now: now, send: send)
+        sendStaged(peer, keypair, now: now, send: send)
       }
       if unsafe peer.staged.pointee.count == 0 {
         waiting.swapAt(index, waiting.count - 1)
@@ -180,17 +181,16 @@ import WG6Crypto
   }
 
   /// Makes the empty train one for `peer`; false where it has no key, or where packets wait that go first.
-  private mutating func begin(_ peer: PeerReference, _ path: PackedPath, now: Nanoseconds) -> Bool {
+  private mutating func begin(_ peer: PeerReference, now: Nanoseconds) -> Bool {
     guard let keypair = peer.sending, keypair.canSend(at: now), unsafe peer.staged.pointee.count == 0 else {
       return false
     }
-    train.begin(peer, keypair, path)
+    train.begin(peer, keypair)
     return true
   }
 
   private mutating func sendStaged(
-    _ peer: PeerReference, _ keypair: KeypairReference, _ path: PackedPath, now: Nanoseconds,
-    send: (inout Train) -> Int
+    _ peer: PeerReference, _ keypair: KeypairReference, now: Nanoseconds, send: (inout Train) -> Int
   ) {
     while unsafe peer.staged.pointee.count > 0 {
       let length = unsafe peer.staged.pointee.firstLength
@@ -198,7 +198,7 @@ import WG6Crypto
       if train.count == 0 {
         // The rest waits for the next key, which the flush has asked for.
         guard unsafe keypair.pointer.pointee.hasCounters else { return }
-        train.begin(peer, keypair, path)
+        train.begin(peer, keypair)
       }
       let room = unsafe train.room
       unsafe unstage(peer) { unsafe room.copyMemory(from: $0.baseAddress!, byteCount: $0.count) }

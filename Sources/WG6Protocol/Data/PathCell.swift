@@ -26,6 +26,9 @@ struct PathCell: ~Copyable {
     }
   }
 
+  /// A number that is another one after each change.
+  var version: UInt64 { sequence.load(ordering: .acquiring) }
+
   /// Puts `path` in place of what is there, waiting for another writer.
   func store(_ path: PackedPath) {
     while !tryStore(path) {}

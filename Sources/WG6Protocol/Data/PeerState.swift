@@ -5,8 +5,10 @@ import Synchronization
   /// The peer's place in the device's table.
   let slot: UInt32
 
-  /// The keypair that messages go out under; nil while there is none, and packets are staged.
+  /// The keypair that messages go out under, unless `offered` is confirmed; 0 while there is none, and packets are staged.
   let sending = Atomic<UInt>(0)
+  /// The keypair of a response that was sent. Messages go out under it from the moment at which it is confirmed.
+  let offered = Atomic<UInt>(0)
   let path = PathCell()
   /// Bytes.
   let longestPacket = Atomic<Int>(Limits.longestPacket)
@@ -87,21 +89,37 @@ struct PeerEvent: OptionSet {
   /// The peer's place in the device's table, for logs and tests.
   public var slot: UInt32 { unsafe pointer.pointee.slot }
 
+  /// The keypair that messages go out under; nil while there is none.
+  ///
+  /// The first message under an offered keypair confirms it, and its packet may be answered before the control path has
+  /// had a turn. That answer must go out under this keypair: the peer may have no other.
   var sending: KeypairReference? {
-    get {
-      unsafe UnsafeMutablePointer<Keypair>(bitPattern: pointer.pointee.sending.load(ordering: .acquiring))
-        .map { unsafe KeypairReference(pointer: $0) }
+    // In this order: the control path stores an offered keypair in `sending` before it withdraws the offer.
+    if let offered = unsafe KeypairReference(word: pointer.pointee.offered.load(ordering: .acquiring)),
+      offered.isConfirmed
+    {
+      return offered
     }
-    nonmutating set {
-      unsafe pointer.pointee.sending.store(
-        newValue.map { unsafe UInt(bitPattern: $0.pointer) } ?? 0, ordering: .releasing)
-    }
+    return unsafe KeypairReference(word: pointer.pointee.sending.load(ordering: .acquiring))
+  }
+
+  /// Makes messages go out under `keypair` from now on. An offered one that is confirmed still goes first.
+  func send(under keypair: KeypairReference?) {
+    unsafe pointer.pointee.sending.store(KeypairReference.word(of: keypair), ordering: .releasing)
+  }
+
+  /// Makes messages go out under `keypair` once it is confirmed; nil withdraws the offer.
+  func offer(_ keypair: KeypairReference?) {
+    unsafe pointer.pointee.offered.store(KeypairReference.word(of: keypair), ordering: .releasing)
   }
 
   public var path: PackedPath {
     get { unsafe pointer.pointee.path.load() }
     nonmutating set { unsafe pointer.pointee.path.store(newValue) }
   }
+
+  /// Changes with `path`.
+  var pathVersion: UInt64 { unsafe pointer.pointee.path.version }
 
   /// How long a packet to the peer may be, in bytes.
   var longestPacket: Int {

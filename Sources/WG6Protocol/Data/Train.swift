@@ -26,6 +26,8 @@ import WG6Crypto
   private(set) var keypair: KeypairReference?
   /// Where it goes.
   public private(set) var path = PackedPath()
+  /// The version of the peer's path that `path` is.
+  private var pathVersion: UInt64 = 0
 
   /// An empty one.
   public init() {
@@ -82,10 +84,16 @@ import WG6Crypto
   /// Where the next packet is to be put: as many bytes as it has room for; as the longest packet has, in an empty train.
   var room: UnsafeMutableRawPointer { unsafe buffer + byteCount + DataMessage.header }
 
-  mutating func begin(_ peer: PeerReference, _ keypair: KeypairReference, _ path: PackedPath) {
+  /// Whether a train begun now would have the same key and the same path. Precondition: it is not empty.
+  var isCurrent: Bool { peer!.sending == keypair && peer!.pathVersion == pathVersion }
+
+  /// Makes the empty train one for `peer`.
+  mutating func begin(_ peer: PeerReference, _ keypair: KeypairReference) {
     self.peer = peer
     self.keypair = keypair
-    self.path = path
+    // In this order: a path that changes in between makes the train look older than it is, never newer.
+    pathVersion = peer.pathVersion
+    path = peer.path
     limit = unsafe min(Train.capacity, keypair.pointer.pointee.countersLeft)
   }
 

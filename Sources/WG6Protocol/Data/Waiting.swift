@@ -27,10 +27,13 @@ struct Waiting: ~Copyable {
 
   // MARK: The control path's side
 
-  /// Begins to watch, and tells since when it waits; `nil` where it does not.
-  func watch() -> Nanoseconds? {
+  /// Begins to watch, also where what was waited for has come meanwhile: the next packet would only call for a watcher
+  /// again.
+  ///
+  /// - Returns: since when it waits; `now` where it does not.
+  func watch(now: Nanoseconds) -> Nanoseconds {
     isWatched.store(true, ordering: .sequentiallyConsistent)
-    return stillWaiting()
+    return beganAt ?? now
   }
 
   /// Tells, to a watcher whose timer has fired, since when it waits; where it does not, the watch is over.
