@@ -28,15 +28,6 @@ extension Engine {
 
   /// Makes the changes of `update`, all or none; returns 0 or an errno.
   private func apply(_ update: DeviceUpdate) -> Int32 {
-    do throws(ConfigurationError) {
-      try device.check(update)
-    } catch {
-      switch error {
-      case .ownKey(let key):
-        log.error("control request refused: peer \(key) has this interface's own key. A peer is another machine")
-      }
-      return EINVAL
-    }
     // Only the sockets can fail: they come first.
     let oldMark = mark
     mark = update.firewallMark ?? mark
@@ -50,11 +41,7 @@ extension Engine {
       }
     }
     if mark != oldMark { wires.sockets.setMark(mark) }
-    do {
-      try device.apply(update, now: Clock.now)
-    } catch {
-      return EINVAL
-    }
+    device.apply(update, now: Clock.now)
     if update.firewallMark != nil || update.peers.contains(where: { $0.endpoint != nil }) {
       routes.configurationChanged()
     }

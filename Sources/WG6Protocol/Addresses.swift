@@ -18,6 +18,12 @@ public enum IPAddress: Hashable, Sendable {
     }
   }
 
+  /// The IPv4 address in an IPv4-mapped one; any other as it is.
+  var unmapped: IPAddress {
+    guard case .v6(high: 0, let low) = self, low >> 32 == 0xFFFF else { return self }
+    return .v4(UInt32(truncatingIfNeeded: low))
+  }
+
   init(bits: AddressBits, isIPv6: Bool) {
     self = isIPv6 ? .v6(high: bits.high, low: bits.low) : .v4(UInt32(truncatingIfNeeded: bits.high >> 32))
   }
@@ -73,14 +79,17 @@ public struct IPPrefix: Hashable, Sendable {
 }
 
 /// Where a peer is reached: address, UDP port, and the zone (interface index) of a link-local IPv6 address.
+///
+/// An IPv4-mapped IPv6 address (::ffff:0:0/96, RFC 4291 section 2.5.5.2) is the IPv4 address in it: nothing that leaves a
+/// machine carries the mapped form.
 public struct Endpoint: Hashable, Sendable {
-  public var address: IPAddress
+  public let address: IPAddress
   public var port: UInt16
   /// `sin6_scope_id`; 0 for anything but a link-local IPv6 address.
   public var zone: UInt32
 
   public init(address: IPAddress, port: UInt16, zone: UInt32 = 0) {
-    self.address = address
+    self.address = address.unmapped
     self.port = port
     self.zone = zone
   }

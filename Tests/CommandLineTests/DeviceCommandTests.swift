@@ -245,6 +245,29 @@ struct `Device commands against wg's` {
     #expect(try space.wg(["showconf", space.interface]) == before)
   }
 
+  @Test func `a peer with the interface's own key is left out in silence by wg, and refused by wg6`() throws {
+    let space = try Namespace()
+    let own = try keyPair(), other = try keyPair()
+    let privateKey = try space.file("own", own.private), othersKey = try space.file("other", other.private)
+    try space.require(space.wg6(["set", space.interface, "private-key", privateKey, "peer", other.public]))
+    let before = try space.wg(["showconf", space.interface])
+    let more = try space.file("more", "[Peer]\nPublicKey = \(own.public)\n")
+    let peer = ["peer", own.public, "allowed-ips", "10.0.0.0/8"]
+    for words in [["set", space.interface] + peer, ["addconf", space.interface, more]] {
+      let outcome = try space.wg6(words)
+      #expect(outcome.status == 1)
+      #expect(outcome.errors.contains("\(own.public) is the public key of \(space.interface) itself"), "\(outcome)")
+    }
+    let outcome = try space.wg6(["set", space.interface, "private-key", othersKey])
+    #expect(outcome.status == 1)
+    #expect(outcome.errors.contains("\(other.public) is the public key"))
+    #expect(try space.wg(["showconf", space.interface]) == before)
+    try space.require(space.wg(["set", space.interface] + peer))
+    #expect(try space.wg(["showconf", space.interface]) == before)
+    try space.require(space.wg(["set", space.interface, "private-key", othersKey]))
+    #expect(try space.wg(["show", space.interface, "peers"]).output == "")
+  }
+
   @Test func `signs before prefixes add and remove them`() throws {
     let space = try Namespace()
     let key = try keyPair().public

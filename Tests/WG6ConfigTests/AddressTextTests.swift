@@ -67,6 +67,13 @@ import WG6Protocol
     #expect(Endpoint(text) == nil)
   }
 
+  @Test func `an IPv4-mapped endpoint is the IPv4 address in it, and a prefix stays what it is`() {
+    #expect(Endpoint("[::ffff:198.51.100.2]:51820") == Endpoint("198.51.100.2:51820"))
+    #expect(Endpoint("[::ffff:c633:6402]:51820")?.description == "198.51.100.2:51820")
+    #expect(Endpoint("[::fffe:198.51.100.2]:51820")?.description == "[::fffe:c633:6402]:51820")
+    #expect(IPPrefix("::ffff:198.51.100.2/128")?.description == "::ffff:198.51.100.2/128")
+  }
+
   @Test func `a zone may be the name of an interface`() {
     #expect(Endpoint("[fe80::1%lo]:51820") == Endpoint("[fe80::1%\(if_nametoindex("lo"))]:51820"))
     #expect(Endpoint("[fe80::1%2]:51820")?.description == "[fe80::1%2]:51820")

@@ -60,6 +60,11 @@ private func expectGood(_ name: String, seed: UInt64) throws {
     try expectGood("counters", seed: seed)
   }
 
+  @Test(arguments: worlds(60))
+  func `private keys that change at any moment, at either end, keep nobody apart`(seed: UInt64) throws {
+    try expectGood("key-changes", seed: seed)
+  }
+
   @Test(arguments: worlds(70))
   func `an attacker who replays, injects, spoofs and forges changes nothing`(seed: UInt64) throws {
     try expectGood("attacked", seed: seed)

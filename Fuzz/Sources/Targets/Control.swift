@@ -44,15 +44,8 @@ extension FuzzTarget {
   }
 
   private static func apply(_ update: DeviceUpdate, _ again: DeviceUpdate, to first: Device, and second: Device) {
-    let before = text(of: first.status())
-    let isAcceptable = (try? first.check(update)) != nil
-    do {
-      try first.apply(update, now: now)
-      try second.apply(again, now: now)
-      claim(isAcceptable, "what is carried out was found acceptable")
-    } catch {
-      claim(!isAcceptable && text(of: first.status()) == before, "a refused request changes nothing: \(error)")
-    }
+    first.apply(update, now: now)
+    second.apply(again, now: now)
     let status = first.status()
     claim(Set(status.peers.map(\.publicKey)).count == status.peers.count, "a peer is there once")
     claim(!status.peers.contains { $0.publicKey == status.publicKey }, "nobody is his own peer")

@@ -80,11 +80,7 @@ private final class PacketPlay {
       if number == 1 { peer.endpoint = Endpoint(address: .v4(0x0A00_0002), port: 51820) }
       update.peers.append(peer)
     }
-    do {
-      try device.apply(update, now: Now(monotonic: now, wall: now))
-    } catch {
-      fatalError("\(error)")
-    }
+    device.apply(update, now: Now(monotonic: now, wall: now))
     outbound = Outbound(plane: device.plane, reader: 0)
     inbound = Inbound(plane: device.plane, reader: 1)
     let peer = device.peersByKey[update.peers[0].publicKey]!
@@ -97,7 +93,7 @@ private final class PacketPlay {
         keys: NoiseIK.TransportKeys(
           sending: key.clone(), receiving: key.clone(), handshakeHash: Digest(repeating: 0)), firstCounter: 0))
     device.plane.indices.bind(index, to: keypair)
-    peer.reference.sending = keypair
+    peer.reference.send(under: keypair)
   }
 
   private enum Owner { case session, noEndpoint, nobody }

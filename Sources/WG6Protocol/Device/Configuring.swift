@@ -1,16 +1,12 @@
 import WG6Crypto
 
-/// A change that was refused; nothing was changed.
-public enum ConfigurationError: Error, Equatable, Sendable {
-  /// A peer would have the device's own key.
-  case ownKey(PublicKey)
-}
-
 /// Changing the device, and asking it how it is.
 extension Device {
-  /// Makes the changes of `update`, all or none. Ports and marks are the caller's: the device has no sockets.
-  public func apply(_ update: DeviceUpdate, now: Now) throws(ConfigurationError) {
-    try check(update)
+  /// Makes the changes of `update`. Ports and marks are the caller's: the device has no sockets.
+  ///
+  /// A peer with the device's own key would be the device talking to itself. As in the kernel, there is none: a new
+  /// private key removes the peer that has its public key, and adding such a peer does nothing.
+  public func apply(_ update: DeviceUpdate, now: Now) {
     defer {
       publishAllowedIPs()
       // The data threads have lost sight of these peers only now.
@@ -58,38 +54,29 @@ extension Device {
   /// As they were added.
   private var peersInOrder: [Peer] { peers.compactMap { $0 }.sorted { $0.order < $1.order } }
 
-  /// Says whether `apply` would refuse `update`. A peer with our own key would be us talking to ourselves.
-  public func check(_ update: DeviceUpdate) throws(ConfigurationError) {
-    let own: PublicKey?
-    switch update.privateKey {
-    case .keep: own = identity?.publicKey
-    case .remove: own = nil
-    case .set(let key): own = key.publicKey
-    }
-    guard let own else { return }
-    let keepsPeer = peersByKey[own] != nil && !update.replacesPeers
-    let last = update.peers.last { $0.publicKey == own }
-    guard last.map({ !$0.removes && (!$0.updatesOnly || keepsPeer) }) ?? keepsPeer else { return }
-    throw .ownKey(own)
-  }
-
   // MARK: Our own key
 
   private func adopt(_ key: PrivateKey?, now: Now) {
+    let hadKey = identity != nil
     if let key {
       let publicKey = key.publicKey
       guard identity?.publicKey != publicKey else { return }
+      if let peer = peersByKey[publicKey] { remove(peer) }
       identity = Identity(key, publicKey: publicKey)
     } else {
       identity = nil
     }
     for case let peer? in peers {
-      let wasTalking = peer.current != nil || peer.next != nil || peer.initiation != nil
-      endSessions(of: peer)
-      peer.initiationSentAt = nil
       computeStaticStatic(of: peer)
-      // Who was talking goes on talking, as whoever we are now: no timeout in between.
-      if wasTalking, isUp { initiate(peer, isRetry: false, now: now) }
+      if identity == nil {
+        endSessions(of: peer)
+        peer.initiationSentAt = nil
+      } else if hadKey {
+        // No handshake yet: the peer may not know the new key, and then the next one has to wait.
+        expireSessions(of: peer)
+      } else {
+        startKeepalive(peer, now: now)
+      }
       schedule(peer)
     }
   }
@@ -106,13 +93,15 @@ extension Device {
       if let peer = peersByKey[change.publicKey] { remove(peer) }
       return
     }
-    guard let peer = peersByKey[change.publicKey] ?? (change.updatesOnly ? nil : add(change.publicKey)) else { return }
+    guard change.publicKey != identity?.publicKey,
+      let peer = peersByKey[change.publicKey] ?? (change.updatesOnly ? nil : add(change.publicKey))
+    else { return }
     switch change.presharedKey {
     case .keep: break
     case .remove: peer.presharedKey = nil
     case .set(let key): peer.presharedKey = key.isZero ? nil : key
     }
-    if let endpoint = change.endpoint { peer.reference.path = PackedPath(Path(to: endpoint)) }
+    let hasMoved = change.endpoint.map { direct(peer, to: $0) } ?? false
     if change.replacesAllowedIPs {
       for prefix in peer.prefixes.list(of: peer.reference, in: allowedIPs) { allowedIPs.remove(prefix) }
       peer.prefixes.removeAll()
@@ -123,15 +112,29 @@ extension Device {
       case .remove(let prefix): take(prefix, from: peer)
       }
     }
+    let wasOff = peer.persistentKeepalive == 0
     if let seconds = change.persistentKeepalive {
-      let wasOff = peer.persistentKeepalive == 0
       peer.persistentKeepalive = seconds
       restartPersistentKeepalive(peer, now: now)
-      if wasOff, seconds > 0, isUp { sendKeepalive(peer, now: now) }
     }
-    // A peer that just got its endpoint may have packets waiting already.
-    if change.endpoint != nil, isUp, peer.reference.hasStagedPackets { initiate(peer, isRetry: false, now: now) }
+    // Packets may be waiting for an endpoint, or a handshake be under way to the former one.
+    if hasMoved, isUp, peer.reference.hasStagedPackets || peer.reference.isHandshaking {
+      initiate(peer, isRetry: false, now: now)
+    }
+    if wasOff || change.endpoint != nil && !canSend(to: peer, now: now) { startKeepalive(peer, now: now) }
     schedule(peer)
+  }
+
+  /// Sets the endpoint of `peer`. Initiations are spaced to protect the machine that receives them, and a new endpoint
+  /// has received none: the next one need not wait.
+  ///
+  /// - Returns: whether it is another one than before.
+  private func direct(_ peer: Peer, to endpoint: Endpoint) -> Bool {
+    let path = PackedPath(Path(to: endpoint))
+    let hasMoved = !peer.reference.path.hasSameRemote(as: path)
+    if hasMoved { peer.initiationSentAt = nil }
+    peer.reference.path = path
+    return hasMoved
   }
 
   private func add(_ publicKey: PublicKey) -> Peer {

@@ -158,12 +158,12 @@ public final class Device {
     }
   }
 
-  /// The interface came up: peers with a persistent keepalive are called at once.
+  /// The interface came up: handshakes start with the peers that have a persistent keepalive.
   public func comeUp(now: Now) {
     guard !isUp else { return }
     isUp = true
-    for case let peer? in peers where peer.persistentKeepalive > 0 {
-      sendKeepalive(peer, now: now)
+    for case let peer? in peers {
+      startKeepalive(peer, now: now)
       schedule(peer)
     }
   }

@@ -11,12 +11,15 @@ extension Device {
       Keypair(
         localIndex: localIndex, remoteIndex: remoteIndex, peer: peer.reference, createdAt: now.monotonic,
         isInitiator: asInitiator, keys: keys, firstCounter: firstCounter))
+    // A data thread may have confirmed the one before, and not been heard yet.
+    confirm(peer, now: now)
     plane.indices.bind(localIndex, to: keypair)
     indexOwners[localIndex] = peer
     if asInitiator {
       installAsInitiator(keypair, for: peer, now: now)
     } else {
       // Not to be sent under before something is received under it: the initiator may never get our answer.
+      peer.reference.offer(keypair)
       drop(peer.next)
       drop(peer.previous)
       peer.previous = nil
@@ -27,9 +30,10 @@ extension Device {
 
   private func installAsInitiator(_ keypair: KeypairReference, for peer: Peer, now: Now) {
     // Out of sight first, retired after: a reader that passes in between must not find the old one.
-    peer.reference.sending = keypair
+    peer.reference.send(under: keypair)
     if let next = peer.next, outranks(peer) {
       // We answered an initiation as well, and that session was never confirmed. Ours wins.
+      peer.reference.offer(nil)
       drop(peer.previous)
       peer.next = nil
       if now.monotonic.since(next.createdAt) <= Limits.rekeyTimeout + Limits.rekeyTimeoutJitter {
@@ -61,11 +65,12 @@ extension Device {
   /// Something came in under a keypair for the first time: if it is the one we answered with, it is in force now.
   func confirm(_ peer: Peer, now: Now) {
     guard let next = peer.next, next.isConfirmed else { return }
+    peer.reference.send(under: next)
+    peer.reference.offer(nil)
     drop(peer.previous)
     peer.previous = peer.current
     peer.current = next
     peer.next = nil
-    peer.reference.sending = next
     // An initiation of our own may still be out; its answer would bring a second session.
     dropInitiation(of: peer)
     handshakeCompleted(peer, asInitiator: false, now: now)
@@ -83,7 +88,8 @@ extension Device {
   /// Ends every session and handshake of `peer`; their keys are zeroed as soon as no data thread can be using them.
   func endSessions(of peer: Peer) {
     dropInitiation(of: peer)
-    peer.reference.sending = nil
+    peer.reference.offer(nil)
+    peer.reference.send(under: nil)
     for keypair in [peer.previous, peer.current, peer.next] { drop(keypair) }
     peer.previous = nil
     peer.current = nil
@@ -93,6 +99,15 @@ extension Device {
     unsafe peer.reference.pointer.pointee.owedKeepalive.reset()
     peer.timers[.newHandshake] = nil
     peer.timers[.sendKeepalive] = nil
+  }
+
+  /// Ends sending under every session of `peer`, and a handshake under way: our key is another now. What the peer sends
+  /// under its sessions is still taken, and the next packet to it starts a handshake at once.
+  func expireSessions(of peer: Peer) {
+    dropInitiation(of: peer)
+    peer.initiationSentAt = nil
+    peer.reference.isHandshaking = false
+    for keypair in [peer.previous, peer.current, peer.next] { unsafe keypair?.pointer.pointee.endSending() }
   }
 
   func dropInitiation(of peer: Peer) {

@@ -7,10 +7,12 @@ extension Device {
   func handle(_ events: PeerEvent, of peer: Peer, now: Now) {
     if events.contains(.keyConfirmed) { confirm(peer, now: now) }
     if events.contains(.handshakeWanted) { handshakeWanted(peer, now: now) }
-    if events.contains(.unanswered), let since = unsafe peer.reference.pointer.pointee.unanswered.watch() {
+    if events.contains(.unanswered) {
+      let since = unsafe peer.reference.pointer.pointee.unanswered.watch(now: now.monotonic)
       peer.timers[.newHandshake] = since + Limits.unansweredTimeout + jitter()
     }
-    if events.contains(.keepaliveOwed), let since = unsafe peer.reference.pointer.pointee.owedKeepalive.watch() {
+    if events.contains(.keepaliveOwed) {
+      let since = unsafe peer.reference.pointer.pointee.owedKeepalive.watch(now: now.monotonic)
       peer.timers[.sendKeepalive] = since + Limits.keepaliveTimeout
     }
     if events.contains(.roamed), let endpoint = peer.reference.path.endpoint {
@@ -92,6 +94,19 @@ extension Device {
     restartPersistentKeepalive(peer, now: now)
   }
 
+  /// Called when one more of the things that a persistent keepalive needs is there: the interface up, a private key, an
+  /// endpoint, an interval. Whichever comes last, the peer hears from us at once.
+  func startKeepalive(_ peer: Peer, now: Now) {
+    guard peer.persistentKeepalive > 0, isUp else { return }
+    restartPersistentKeepalive(peer, now: now)
+    sendKeepalive(peer, now: now)
+  }
+
+  /// Whether there is a session that messages to `peer` can be sent under.
+  func canSend(to peer: Peer, now: Now) -> Bool {
+    peer.reference.sending?.canSend(at: now.monotonic) ?? false
+  }
+
   /// Called when anything was sent, or the interval changed.
   func restartPersistentKeepalive(_ peer: Peer, now: Now) {
     guard peer.persistentKeepalive > 0, isUp else {
@@ -109,7 +124,7 @@ extension Device {
   func sendKeepalive(_ peer: Peer, now: Now) {
     if peer.reference.hasStagedPackets {
       // Not where tries are under way: counted anew with each keepalive, they would never end, nor what waits grow too old.
-      if peer.reference.sending == nil, !peer.reference.isHandshaking { initiate(peer, isRetry: false, now: now) }
+      if !canSend(to: peer, now: now), !peer.reference.isHandshaking { initiate(peer, isRetry: false, now: now) }
       return actions.append(.wakeOutbound)
     }
     guard peer.reference.path.isKnown else { return }

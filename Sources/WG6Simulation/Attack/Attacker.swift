@@ -52,7 +52,7 @@ public final class Attacker {
       peer.endpoint = target.endpoint
       return peer
     }
-    do { try mallory.apply(update, now: world.now) } catch { preconditionFailure("\(error)") }
+    mallory.apply(update, now: world.now)
   }
 
   /// Strikes at random, about once in `interval`, until `end`.
@@ -121,7 +121,7 @@ public final class Attacker {
     peer.persistentKeepalive = 1
     update.peers.append(peer)
     mallory.comeUp(now: world.now)
-    do { try mallory.apply(update, now: world.now) } catch { preconditionFailure("\(error)") }
+    mallory.apply(update, now: world.now)
     for case .send(let message, _, _) in mallory.takeActions() {
       return unsafe message.withUnsafeBytes { unsafe Array($0) }
     }

@@ -14,6 +14,7 @@ public enum Observation {
   case reported(Device.Report, by: Int, Cause?)
   case changed(Change, of: Int)
 
+  /// `key`: its own, or one that it knows a peer by.
   public enum Change: Sendable { case awake, restarted, key }
 }
 

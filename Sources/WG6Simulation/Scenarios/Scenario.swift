@@ -21,7 +21,7 @@ public struct Scenario: Sendable {
   /// Those that are short enough to be played by the thousand.
   public static let short: [Scenario] = [
     randomWeather, nat, roaming, sleepers, restarts, clockSteps, longIdle, bothInitiate, rekeyUnderLoad, counters,
-    attacked, overtaken, replayed, scanned, flooded, halfOpen,
+    keyChanges, attacked, overtaken, replayed, scanned, flooded, halfOpen,
   ]
 
   /// Those that take a second or more.

@@ -1,3 +1,4 @@
+import WG6Crypto
 import WG6Protocol
 
 private let second = Limits.second
@@ -51,6 +52,20 @@ extension Scenario {
     world.fallSilent()
   }
 
+  static let keyChanges = Scenario(
+    "key-changes", "either end changes its private key at any moment, and the other learns of it before or after"
+  ) { world in
+    let (home, cafe) = world.addPair(keepalive: world.random.pick([0, 0, 25]))
+    for _ in 0..<3 {
+      world.gossip(home, [cafe], for: world.random.duration(0, 130 * second))
+      if world.random.happens(0.7) { world.changeKey(of: home, knownTo: cafe, within: 10 * second) }
+      if world.random.happens(0.7) { world.changeKey(of: cafe, knownTo: home, within: 10 * second) }
+      world.gossip(home, [cafe], for: 11 * second)
+      world.converge(on: home)
+    }
+    world.fallSilent()
+  }
+
   static let twoHours = Scenario(
     "two-hours", "two hours both ways at 2% loss, 5% reordered, 20 ms ± 10 ms: no byte is changed, nothing comes twice",
     claims: {
@@ -73,6 +88,16 @@ extension Scenario {
     change.endpoint = peer.endpoint
     update.peers = [change]
     host.configure(update)
+  }
+}
+
+extension World {
+  /// At some moment within `bound`, `host` takes another private key; at another, `other` learns of it.
+  fileprivate func changeKey(of host: Host, knownTo other: Host, within bound: Nanoseconds) {
+    let key = PrivateKey(using: &random)
+    let old = host.publicKey
+    after(random.duration(0, bound)) { _ in host.change(to: key) }
+    after(random.duration(0, bound)) { _ in other.learn(key.publicKey, insteadOf: old) }
   }
 }
 

@@ -50,7 +50,7 @@ public final class Host {
   /// The datagram that is being dealt with.
   private var cause: Cause?
 
-  init(_ name: String, number: Int, world: World, endpoint: Endpoint, behind box: NATBox?) {
+  init(_ name: String, number: Int, world: World, endpoint: Endpoint, behind box: NATBox?, starts: Bool) {
     self.name = name
     self.number = number
     self.world = world
@@ -61,10 +61,9 @@ public final class Host {
     inbound = Inbound(plane: device.plane, reader: 1)
     privateKey = PrivateKey(using: &world.random)
     world.attach(self, at: endpoint, insteadOf: nil)
-    var update = DeviceUpdate()
-    update.privateKey = .set(privateKey)
-    configure(update)
-    device.comeUp(now: now)
+    guard starts else { return }
+    setPrivateKey(privateKey)
+    comeUp()
   }
 
   public var publicKey: PublicKey { privateKey.publicKey }
@@ -76,7 +75,19 @@ public final class Host {
 
   // MARK: What its owner does
 
-  /// Applies `update`, which must be acceptable.
+  /// Sets the interface up.
+  public func comeUp() {
+    device.comeUp(now: now)
+    settle()
+  }
+
+  /// Sets the interface down.
+  public func goDown() {
+    device.goDown()
+    settle()
+  }
+
+  /// Applies `update`.
   public func configure(_ update: DeviceUpdate) {
     configuration.append(update)
     apply(update)
@@ -87,11 +98,7 @@ public final class Host {
   private func apply(_ update: DeviceUpdate) {
     if case .set(let key) = update.privateKey { privateKey = key }
     for peer in update.peers where peer.persistentKeepalive ?? 0 > 0 { usesKeepalive = true }
-    do {
-      try device.apply(update, now: now)
-    } catch {
-      preconditionFailure("\(name): \(error)")
-    }
+    device.apply(update, now: now)
   }
 
   /// Adds `peer`, with the prefixes given to it.
@@ -124,9 +131,31 @@ public final class Host {
 
   /// Takes another private key.
   public func change(to key: PrivateKey) {
+    world.note("takes another key", of: name)
     world.observe(.changed(.key, of: number))
+    setPrivateKey(key)
+  }
+
+  private func setPrivateKey(_ key: PrivateKey) {
     var update = DeviceUpdate()
     update.privateKey = .set(key)
+    configure(update)
+  }
+
+  /// Learns that a peer goes by another key: the one it knew is removed, and its settings stay.
+  public func learn(_ new: PublicKey, insteadOf old: PublicKey) {
+    guard let known = device.status().peers.first(where: { $0.publicKey == old }) else { return }
+    world.note("learns a peer's new key", of: name)
+    world.observe(.changed(.key, of: number))
+    var removal = PeerUpdate(old)
+    removal.removes = true
+    var addition = PeerUpdate(new)
+    addition.presharedKey = known.presharedKey.map { .set($0) } ?? .keep
+    addition.endpoint = known.endpoint
+    addition.allowedIPs = known.allowedIPs.map { .add($0) }
+    addition.persistentKeepalive = known.persistentKeepalive
+    var update = DeviceUpdate()
+    update.peers = [removal, addition]
     configure(update)
   }
 

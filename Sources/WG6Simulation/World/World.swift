@@ -62,10 +62,14 @@ public final class World {
 
   // MARK: Who is there
 
-  /// A host at `address`, port 51820, with a fresh key, up.
-  public func addHost(_ name: String, at address: IPAddress, behind box: NATBox? = nil) -> Host {
+  /// A host at `address`, port 51820, with a fresh key, up; where it does not start by itself, its device has no key
+  /// and is down.
+  public func addHost(
+    _ name: String, at address: IPAddress, behind box: NATBox? = nil, starts: Bool = true
+  ) -> Host {
     let host = Host(
-      name, number: hosts.count, world: self, endpoint: Endpoint(address: address, port: 51820), behind: box)
+      name, number: hosts.count, world: self, endpoint: Endpoint(address: address, port: 51820), behind: box,
+      starts: starts)
     hosts.append(host)
     return host
   }

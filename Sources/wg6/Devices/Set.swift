@@ -32,8 +32,10 @@ struct Set: ParsableCommand {
     let update = try SetArguments(words.dropFirst()).update
     update.warnOfVainRemovals(from: words[0])
     do {
-      try RemoteDevice(interface: words[0]).apply(update)
-    } catch {
+      let device = RemoteDevice(interface: words[0])
+      try update.checkOwnKey(of: device)
+      try device.apply(update)
+    } catch let error as RemoteDevice.Failure {
       throw failure("Unable to modify interface: \(error.reason)")
     }
   }

@@ -47,7 +47,9 @@ struct FileAndInterface: ParsableArguments {
     let update = configuration.update(replacing: replacing, endpoints: try configuration.endpoints(named: file))
     update.warnOfVainRemovals(from: interface)
     do {
-      try RemoteDevice(interface: interface).apply(try adjust(update))
+      let device = RemoteDevice(interface: interface)
+      try update.checkOwnKey(of: device)
+      try device.apply(try adjust(update))
     } catch let error as RemoteDevice.Failure {
       throw failure("Unable to modify interface: \(error.reason)")
     }
