@@ -100,6 +100,9 @@ struct Scenarios {
     .timeLimit(.minutes(15)))
   func firstAnswers() throws { try play("first-answers") }
 
+  @Test("Whatever is set last, at either end, the tunnel works at once", .needs("late-settings"))
+  func lateSettings() throws { try play("late-settings") }
+
   @Test("Tunnels pass through tunnels, and loops of them die out", .needs("nesting"))
   func nesting() throws { try play("nesting") }
 
