@@ -31,7 +31,7 @@ extension Tunnel {
   }
 
   /// Refuses where the interface is there already; clears the socket of a daemon that was killed.
-  func requireAbsence() throws(TunnelError) {
+  func requireAbsence(clearing: Bool = true) throws(TunnelError) {
     let netlink = try openNetlink()
     let isFree = try wait(seconds: 5) { () throws(TunnelError) in
       switch (try link(netlink) != nil, Occupant(of: interface)) {
@@ -42,7 +42,7 @@ extension Tunnel {
         throw TunnelError("a daemon serves this name already, in another network namespace")
       case (false, .nobody): return true
       case (false, .deadSocket):
-        if ControlSocket.removeStale(interface) { tell("removed the socket that a dead daemon left") }
+        if clearing, ControlSocket.removeStale(interface) { tell("removed the socket that a dead daemon left") }
         return true
       // A daemon that was killed takes a moment to go, and its interface with it.
       case (true, .deadSocket), (_, .dyingDaemon): return false

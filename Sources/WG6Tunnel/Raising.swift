@@ -37,13 +37,13 @@ extension Tunnel {
     try alone { () throws(TunnelError) in
       let remains = try recover(keepingFirewall: order.file.configuration.killSwitch != .off)
       try requireAbsence()
+      try refuse(order.file, beforePreUp: !order.file.hooks.preUp.isEmpty)
       tell("resolving \(order.file.configuration.peers.count { $0.endpoint != nil }) endpoints")
       let endpoints = try order.file.endpoints(
         known: remains.known, retries: order.retries, isInterrupted: isInterrupted, waiting: order.waiting)
       for failure in endpoints.missing.values { warn("\(failure); the tunnel comes up without, and goes on asking") }
       let turn = try takeTurn()
       let setup = try plan(order.file.configuration, endpoints.found)
-      if let request = setup.resolver { _ = try service(for: request) }
       var journal = try begin(order.file.journalEntries(setup, endpoints) + remains.entries)
       _ = consume turn
       tellFindings(order.file, setup, endpoints)
@@ -89,6 +89,7 @@ extension Tunnel {
   ) throws(TunnelError) {
     let configuration = order.file.configuration
     try runHooks(order.file.hooks.preUp)
+    if !order.file.hooks.preUp.isEmpty { try refuse(order.file, beforePreUp: false) }
     try close(setup.firewall, &journal)
     try write(.daemon, to: &journal)
     child = try startDaemon(order)

@@ -58,6 +58,7 @@ extension Tunnel {
     } catch {
       throw TunnelError(error)
     }
+    if let hooksProblem = file.hooksProblem, !file.hooks.isEmpty { throw TunnelError(hooksProblem) }
     for case .resolver(let request?) in changes { _ = try service(for: request) }
     tellFindings(file, setup, endpoints)
     let lines = changes.flatMap(\.lines)

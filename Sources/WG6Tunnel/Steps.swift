@@ -154,10 +154,7 @@ extension Tunnel {
 
   /// Warns of what is strange about a file on this machine.
   func tellFindings(_ file: TunnelFile, _ setup: Setup, _ endpoints: Endpoints) {
-    for finding in file.findings(setup.coverage, endpoints.found) { warn(finding) }
-    if let warning = setup.mtuWarning, !file.configuration.silentWarnings.contains(.narrowPath) {
-      warn("\(warning) [\(Warning.narrowPath.rawValue)]")
-    }
+    for warning in warnings(of: file, setup, endpoints.found) { warn(warning.description) }
   }
 
   /// What kernel settings were before other tunnels of this namespace changed them.

@@ -48,20 +48,30 @@ public struct TunnelFile {
   public let configuration: ConfigurationFile
   /// From the root.
   public let path: String
+  /// As messages call it.
+  public let shownPath: String
   /// Whether its commands may be run; see `FileOwnership`.
   public let runsHooks: Bool
   /// Says what is strange about the file, on this machine.
-  let findings: (Coverage, [EndpointName: Endpoint]) -> [String]
+  let findings: (Coverage, [EndpointName: Endpoint]) -> [FileMistake]
+  /// Why its commands must not be run.
+  let hooksProblem: String?
 
   public init(
-    _ configuration: ConfigurationFile, path: String, runsHooks: Bool,
-    findings: @escaping (Coverage, [EndpointName: Endpoint]) -> [String] = { _, _ in [] }
+    _ configuration: ConfigurationFile, path: String, shownPath: String? = nil, runsHooks: Bool,
+    hooksProblem: String? = nil,
+    findings: @escaping (Coverage, [EndpointName: Endpoint]) -> [FileMistake] = { _, _ in [] }
   ) {
     self.configuration = configuration
     self.path = path
+    self.shownPath = shownPath ?? path
+    self.hooksProblem = hooksProblem
     self.runsHooks = runsHooks
     self.findings = findings
   }
+
+  /// Why names without an address keep some tunnels down.
+  static let needOfNames = "with a kill switch in force it could not be looked up later"
 
   var hooks: Hooks { runsHooks ? configuration.hooks : Hooks() }
 
@@ -88,7 +98,7 @@ public struct TunnelFile {
           endpoints.found[name] = before
         } else if mustResolve {
           throw TunnelError(
-            "\(path):\(peer.endpointLine): \(error); with a kill switch in force it could not be looked up later")
+            "\(path):\(peer.endpointLine): Endpoint: \(error); \(TunnelFile.needOfNames)")
         } else {
           endpoints.missing[name] = error
         }

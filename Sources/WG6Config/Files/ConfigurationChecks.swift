@@ -4,7 +4,7 @@ import WG6Protocol
 /// What can be judged only when the whole file is read.
 extension ConfigurationReader {
   mutating func check() {
-    result.interfaceLine = interfaceLine ?? 1
+    result.linesOfSettings.interface = interfaceLine ?? 1
     if dialect == .quick, interfaceLine == nil {
       refuse("read no [Interface], expected one", line: max(line, 1))
     }

@@ -56,17 +56,9 @@ public struct ConfigurationFile: Sendable {
 
   // What only messages and texts made of this file need.
 
-  /// Of the first [Interface]; 1 without one.
-  var interfaceLine = 1
   /// Of the first secret key.
   var secretLine: Int?
-  var listenPortLine: Int?
-  var killSwitchLine: Int?
-  /// Of the first name server, and of the first domain of `DNS`.
-  var serverLine: Int?
-  var domainLine: Int?
-  /// Of the first domain behind `~`.
-  var routingDomainLine: Int?
+  public internal(set) var linesOfSettings = SettingLines()
   /// Of each address.
   var addressLines: [Int] = []
   var exclusionLines = ExclusionLines()

@@ -6,11 +6,11 @@ extension ConfigurationFile {
   typealias Tell = (Warning, Int, String) -> Void
 
   func tellAboutIdleSettings(_ coverage: Coverage, _ tell: Tell) {
-    if resolver.servers.isEmpty, let domainLine {
-      tell(.noServer, domainLine, "DNS has domains and no server to ask about them, so it changes nothing")
+    if resolver.servers.isEmpty, let line = linesOfSettings.domain {
+      tell(.noServer, line, "DNS has domains and no server to ask about them, so it changes nothing")
     }
-    if killSwitch != .off, coverage.covered.isEmpty, let killSwitchLine {
-      tell(.idleKillSwitch, killSwitchLine, "KillSwitch holds nothing back: no peer has any AllowedIPs")
+    if killSwitch != .off, coverage.covered.isEmpty, let line = linesOfSettings.killSwitch {
+      tell(.idleKillSwitch, line, "KillSwitch holds nothing back: no peer has any AllowedIPs")
     }
     tellAboutExclusions(coverage, tell)
     tellAboutPeers(tell)
@@ -63,9 +63,11 @@ extension ConfigurationFile {
   func tellAboutMissing(_ coverage: Coverage, _ tell: Tell) {
     switch privateKey {
     case .set: break
-    case .keep, .remove: tell(.noPrivateKey, interfaceLine, "no PrivateKey: the interface carries nothing")
+    case .keep, .remove: tell(.noPrivateKey, linesOfSettings.interface, "no PrivateKey: the interface carries nothing")
     }
-    if addresses.isEmpty { tell(.noAddress, interfaceLine, "no Address: this machine has none in the tunnel") }
+    if addresses.isEmpty {
+      tell(.noAddress, linesOfSettings.interface, "no Address: this machine has none in the tunnel")
+    }
     guard table != .off, !peers.contains(where: { $0.endpoint != nil }),
       let entry = coverage.entries.first(where: { $0.prefix.length == 0 })
     else { return }

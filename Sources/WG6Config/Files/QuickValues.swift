@@ -31,7 +31,7 @@ extension ConfigurationReader {
       let plain = saves ? "true" : "false"
       if !value.equalsIgnoringCase(plain) { result.extensions[line] = .spelling(plain) }
     case "KillSwitch":
-      result.killSwitchLine = line
+      result.linesOfSettings.killSwitch = line
       if value.equalsIgnoringCase("lan") { return result.killSwitch = .exceptLAN }
       if let isOn = choice(key, value, written, or: "lan") { result.killSwitch = isOn ? .on : .off }
     case "ClampMSS":
@@ -76,15 +76,15 @@ extension ConfigurationReader {
         return refuse("read DNS = \(text.quotable), expected the address of a server")
       }
       result.resolver.servers.append(server)
-      result.serverLine = result.serverLine ?? line
+      result.linesOfSettings.server = result.linesOfSettings.server ?? line
     } else if text[text: 0] == UInt8(ascii: "~"), text.extracting(1..<text.byteCount).isDomain {
       result.resolver.routingDomains.append(text.extracting(1..<text.byteCount).string)
       result.extensions[line] = .routingDomains
-      result.routingDomainLine = result.routingDomainLine ?? line
-      result.domainLine = result.domainLine ?? line
+      result.linesOfSettings.routingDomain = result.linesOfSettings.routingDomain ?? line
+      result.linesOfSettings.domain = result.linesOfSettings.domain ?? line
     } else if text.isDomain {
       result.resolver.searchDomains.append(text.string)
-      result.domainLine = result.domainLine ?? line
+      result.linesOfSettings.domain = result.linesOfSettings.domain ?? line
     } else {
       refuse("read DNS = \(text.quotable), expected the address of a server, a search domain or ~domain")
     }
@@ -137,6 +137,7 @@ extension ConfigurationReader {
       return refuse("read \(key) with bytes that are no text, expected UTF-8")
     }
     result.hooks[keyPath: hooks].append(text)
+    result.linesOfSettings.hook = result.linesOfSettings.hook ?? line
   }
 
   /// What a line's ExcludedIPs are; refuses what is none.

@@ -14,7 +14,7 @@ extension ConfigurationReader {
     case "ListenPort":
       read(key, value, written) { (reader, value) throws(ValueMistake) in
         reader.result.listenPort = try ValueText.port(value)
-        reader.result.listenPortLine = reader.line
+        reader.result.linesOfSettings.listenPort = reader.line
       }
     case "FwMark":
       if isOff(value) { return result.firewallMark = 0 }

@@ -1,14 +1,16 @@
 import ArgumentParser
 import WG6Config
+import WG6Tunnel
 
 struct Check: ParsableCommand {
   static let configuration = CommandConfiguration(
     abstract: "Tells what is wrong with a file, and what is strange.",
     discussion: """
-      Mistakes, for which “up” would refuse the file, go to standard error; the status is 1. What “up” would only warn of \
-      goes to standard output: a prefix that a later peer takes over, a default route of one address family alone, an \
-      endpoint inside its own AllowedIPs, an address that leads nowhere, a name that nobody knows, a file with keys that \
-      everybody may read; the status is 2. A file that has none of it gets no word, and 0.
+      Mistakes, for which “up” would refuse the file, go to standard error; the status is 1. They are of the file, or of \
+      the file on this machine: DNS where no service manages name servers, IPv6 where it is off, a port that is in use, an \
+      interface of this name, commands in a file that others can write. What “up” would only warn of goes to standard \
+      output; the status is 2. A file that has none of it gets no word, and 0. Nothing is changed. Of a tunnel that is \
+      up, it tells what “reload” would.
         wg6 check wgnet
         wg6 check ./wgnet.conf
       """)
@@ -17,18 +19,19 @@ struct Check: ParsableCommand {
 
   func run() throws {
     let source = target.source
-    let findings = try source.read(.quick) { configuration, _ in
-      let (endpoints, failures) = source.knownEndpoints(of: configuration)
-      let coverage = try source.coverage(of: configuration)
-      let unknown = failures.map {
-        FileMistake(file: $0.file, line: $0.line, message: $0.message, warning: .unknownName)
-      }
-      return configuration.warnings + configuration.withoutSilent(unknown)
-        + source.findings(
-          of: configuration, coverage: coverage, endpoints: endpoints, isWorldAccessible: source.isWorldAccessible)
+    let interface = try source.interface()
+    let file = try source.tunnelFile(runsHooks: true, tellsWarnings: false)
+    let (endpoints, failures) = source.knownEndpoints(of: file.configuration)
+    let tunnel = Tunnel(interface, tell: { _ in }, warn: { _ in }, announce: { _ in })
+    let (mistakes, warnings) = try tunnel.attempt {
+      try tunnel.review(file, endpoints: endpoints, failures: failures)
     }
-    for finding in findings.sorted(by: { $0.line < $1.line }) { try say(finding.description) }
-    if !findings.isEmpty { throw ExitCode(2) }
+    for finding in (file.configuration.warnings + warnings).sorted(by: { $0.line < $1.line }) {
+      try say(finding.description)
+    }
+    _ = try Daemon.locate()
+    if !mistakes.isEmpty { throw failure(FileMistakes(mistakes.sorted { $0.line < $1.line }).description) }
+    if !file.configuration.warnings.isEmpty || !warnings.isEmpty { throw ExitCode(2) }
   }
 }
 

@@ -86,23 +86,28 @@ struct ConfigurationSource {
   }
 
   /// The file for `up` and `reload`, read and checked; `runsHooks` asks for its commands, which must be nobody's but
-  /// root's.
-  func tunnelFile(runsHooks: Bool) throws -> TunnelFile {
+  /// root's. With `tellsWarnings`, those about single lines are printed; the others come later, when addresses are known.
+  func tunnelFile(runsHooks: Bool, tellsWarnings: Bool = true) throws -> TunnelFile {
     let absolute = try resolved().path
     let descriptor = unsafe open(absolute, O_RDONLY | O_CLOEXEC)
     guard descriptor >= 0 else { throw failure("\(path): \(systemText(errno))") }
     defer { close(descriptor) }
     // It is asked about the file that was read, whatever stands under its name by then.
-    let configuration = try read(.quick, from: descriptor)
-    if !configuration.silentWarnings.contains(.readableKey) { warnIfWorldAccessible() }
-    if runsHooks, !configuration.hooks.isEmpty, let problem = FileOwnership.problem(of: absolute, opened: descriptor) {
-      throw failure(
-        "\(path): its commands (PreUp and the like) would run as root, and \(problem). Give the file to root and take "
-          + "the others' right to write, or use --no-hooks")
+    let configuration =
+      tellsWarnings
+      ? try read(.quick, from: descriptor) : try read(.quick, from: descriptor) { configuration, _ in configuration }
+    if tellsWarnings, !configuration.silentWarnings.contains(.readableKey) { warnIfWorldAccessible() }
+    let problem = configuration.hooks.isEmpty ? nil : FileOwnership.problem(of: absolute, opened: descriptor)
+    let hooksProblem = problem.map {
+      "its commands (PreUp and the like) would run as root, and \($0). Give the file to root and take the others' right "
+        + "to write, or use --no-hooks"
     }
-    return TunnelFile(configuration, path: absolute, runsHooks: runsHooks) { coverage, endpoints in
-      // That everybody may read it, wg-quick's words have said.
-      findings(of: configuration, coverage: coverage, endpoints: endpoints, isWorldAccessible: false).map(\.description)
+    // That everybody may read it, wg-quick's words have said.
+    let isWorldAccessible = !tellsWarnings && isWorldAccessible
+    return TunnelFile(
+      configuration, path: absolute, shownPath: path, runsHooks: runsHooks, hooksProblem: hooksProblem
+    ) { coverage, endpoints in
+      findings(of: configuration, coverage: coverage, endpoints: endpoints, isWorldAccessible: isWorldAccessible)
     }
   }
 
