@@ -1,4 +1,5 @@
 import Foundation
+import Glibc
 
 /// A UDP socket of this process inside a host of the lab.
 final class DatagramSocket: Sendable {
