@@ -1,3 +1,4 @@
+import CLinux
 import Glibc
 import SystemPackage
 import WG6Crypto
@@ -93,6 +94,18 @@ public struct ControlConnection: ~Copyable {
       searched = received.count
       try receive()
     }
+  }
+
+  /// The process that listens; nil if it has ended, or can't be seen from here. A daemon that was handed its socket is
+  /// another process than the one that listened.
+  public func listener() -> ForeignProcess? {
+    let number = linux_peer_process(descriptor.rawValue)
+    return number > 0 ? try? ForeignProcess(number) : nil
+  }
+
+  /// Waits until the daemon hangs up, which it does when it ends; returns whether it did in time. Nothing may be asked of it.
+  public func waitForHangUp(milliseconds: Int32) -> Bool {
+    isReadable(descriptor.rawValue, within: milliseconds)
   }
 
   private static func connect(to interface: String, waits: Bool) throws(Errno) -> FileDescriptor {

@@ -32,7 +32,7 @@ extension OwnedDescriptor {
   }
 
   /// What a file begins with, as text: all of it, or its first `most` bytes.
-  borrowing func text(most: Int = 16_384) -> String {
+  public borrowing func text(most: Int = 16_384) -> String {
     let descriptor = rawValue
     return unsafe String(unsafeUninitializedCapacity: most) {
       unsafe max(pread(descriptor, $0.baseAddress, most, 0), 0)

@@ -11,6 +11,7 @@ extension Tunnel {
   public func askForEndpoints() throws(TunnelError) {
     guard let lock = try? InterfaceLock.take(interface, for: .asking, within: 2) else { return }
     defer { lock.release() }
+    guard let journal = try readJournal(), !journal.contains(.leaving) else { return }
     var pause: UInt32 = 1
     while true {
       for _ in 0..<pause {
@@ -30,6 +31,17 @@ extension Tunnel {
       }
       pause = min(pause * 2, 20)
     }
+  }
+
+  /// Ends the process that asks, which may be waiting for a name server. Whoever calls this has the tunnel's lock, and so the
+  /// process is in the middle of no change.
+  func endAsking() {
+    guard let asker = InterfaceLock.holder(of: interface, for: .asking),
+      asker.words.suffix(2) == ["resolve", interface]
+    else { return }
+    tell("ending the process that asks for names")
+    asker.send(signal: SIGTERM)
+    if asker.waitForEnd(milliseconds: 500) { (try? InterfaceLock(interface, for: .asking))?.release() }
   }
 
   private static func address(of text: String) -> Endpoint? {
@@ -79,6 +91,9 @@ extension Tunnel {
       throw TunnelError(error.description)
     }
     try leadPast(endpoint.address, &journal)
-    try replace(&journal, with: journal.entries.map { $0 == .unresolved(key, text) ? .endpoint(key, text) : $0 })
+    let entries = journal.entries.flatMap { entry -> [Journal.Entry] in
+      entry == .unresolved(key, text) ? [.endpoint(key, text), .found(text, endpoint)] : [entry]
+    }
+    try replace(&journal, with: entries)
   }
 }

@@ -33,7 +33,8 @@ struct Journal: ~Copyable {
     case resolverRequest(String)
     /// Where the file has a peer, as it is written there.
     case endpoint(PublicKey, String)
-    /// What an endpoint's name was found to be, for an `up` that can't ask because a kill switch is in force.
+    /// What an endpoint's name was found to be: for a `reload` to see that it is another address by now, and for an `up`
+    /// that can't ask because a kill switch is in force.
     case found(String, Endpoint)
     /// Of these endpoints, the one whose name had no address yet.
     case unresolved(PublicKey, String)
@@ -105,23 +106,14 @@ struct Journal: ~Copyable {
     }
   }
 
-  /// Whether any process is in that namespace, or a name stands for it: then it is not gone.
-  var isOfLivingNamespace: Bool {
-    let processes = StateDirectory.names(in: "/proc").filter { $0.allSatisfy(\.isNumber) }.map { "/proc/\($0)/ns/net" }
-    let living = Set(
-      (processes + StateDirectory.names(in: "/run/netns").map { "/run/netns/\($0)" }).map(Journal.number))
-    return entries.contains { entry in
-      if case .namespace(let number) = entry { living.contains(number) } else { false }
-    }
+  /// The network namespace that it tells of.
+  var namespace: NetworkNamespace? {
+    for case .namespace(let number) in entries { return NetworkNamespace(number: number) }
+    return nil
   }
 
   /// The number of this process's network namespace.
-  static var thisNamespace: UInt64 { number(of: "/proc/self/ns/net") }
-
-  private static func number(of file: String) -> UInt64 {
-    var status = stat()
-    return unsafe stat(file, &status) == 0 ? UInt64(status.st_ino) : 0
-  }
+  static var thisNamespace: UInt64 { NetworkNamespace.this.number }
 
   /// Writes entries behind the others. When it returns, they are there for whoever comes next.
   mutating func append(_ new: [Entry]) throws(Errno) {
@@ -140,6 +132,15 @@ struct Journal: ~Copyable {
   }
 
   mutating func append(_ entry: Entry) throws(Errno) { try append([entry]) }
+
+  /// Takes back what was written last, for changes that turned out not to be made.
+  mutating func withdraw(_ withdrawn: [Entry]) throws(Errno) {
+    var rest = entries
+    for entry in withdrawn.reversed() {
+      if let index = rest.lastIndex(of: entry) { rest.remove(at: index) }
+    }
+    try replace(with: rest)
+  }
 
   /// Has these entries, and no others, in one step.
   mutating func replace(with new: [Entry]) throws(Errno) {

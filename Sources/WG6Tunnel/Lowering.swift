@@ -12,6 +12,7 @@ extension Tunnel {
     runsHooks: Bool, reading: (_ path: String) throws(TunnelError) -> ConfigurationFile
   ) throws(TunnelError) {
     try alone { () throws(TunnelError) in
+      try enterAbandonedNamespace()
       let isServed = try isHere()
       guard var journal = try readJournal() else {
         defer { releasePrograms() }
@@ -24,13 +25,13 @@ extension Tunnel {
           throw TunnelError(
             "it has rules that “wg6 up” did not make; who brought it up with wg-quick, should use “wg-quick down”")
         }
-        tell("deleting the interface")
+        tell("stopping the daemon, and its interface with it")
         return try removeDevice()
       }
       let hooks = runsHooks && journal.contains(.complete)
       if hooks, !journal.contains(.leaving) { tryHooks(journal.entries.compactMap(\.preDown)) }
       if journal.contains(.complete), !journal.contains(.leaving) {
-        if journal.contains(.saves), isServed { trySaving(journal, reading) }
+        if journal.contains(.saves), ControlSocket.isAlive(interface) { trySaving(journal, reading) }
         do throws(TunnelError) {
           try write(.leaving, to: &journal)
         } catch {
@@ -42,6 +43,36 @@ extension Tunnel {
       if hooks { tryHooks(journal.entries.compactMap(\.postDown)) }
       end(journal, remains)
       if let first = remains.problems.first { throw TunnelError(first) }
+    }
+  }
+
+  /// Goes where `up` ran, if that is another network namespace whose name was deleted: only the tunnel's own programs are
+  /// left there, and nobody else could enter it. Refuses if somebody can.
+  private func enterAbandonedNamespace() throws(TunnelError) {
+    guard let journal = try anyJournal(), let namespace = journal.namespace, namespace != .this, !namespace.isGone
+    else {
+      return
+    }
+    guard namespace.isAbandoned(to: interface) else {
+      let way =
+        namespace.name.map { "ip netns exec \($0)" } ?? "nsenter --net=/proc/\(namespace.processes.first ?? 1)/ns/net"
+      throw TunnelError(
+        "it was brought up in another network namespace; take it down there: \(way) wg6 down \(interface)")
+    }
+    tell("entering the network namespace that it was brought up in, whose name was deleted")
+    do {
+      try namespace.enter()
+    } catch {
+      throw TunnelError("cannot enter the network namespace that it was brought up in: \(error)")
+    }
+  }
+
+  /// The journal of this tunnel, whatever network namespace it tells of.
+  private func anyJournal() throws(TunnelError) -> Journal? {
+    do {
+      return try Journal.read(interface)
+    } catch {
+      throw TunnelError("\(error)")
     }
   }
 
@@ -91,24 +122,25 @@ extension Tunnel {
   /// Cleans up after a command or a daemon that died, as `down` would, so that an `up` begins afresh. The firewall
   /// with the kill switch stays in force where the next one takes its place.
   func recover(keepingFirewall: Bool) throws(TunnelError) -> Remains {
-    let journal: Journal?
-    do {
-      journal = try Journal.read(interface)
-    } catch {
-      throw TunnelError("\(error)")
-    }
-    guard let journal else { return Remains() }
+    guard let journal = try anyJournal() else { return Remains() }
     guard journal.isOfThisNamespace else {
       // Where the directory outlives the machine, as a container's may, the namespace is gone and all that was in it.
-      guard journal.isOfLivingNamespace else {
+      guard journal.namespace?.isGone == false else {
         tell("the journal is of a network namespace that is gone")
         journal.remove()
         return Remains()
       }
       throw TunnelError("\(journal.path) says that it is up in another network namespace; take it down there")
     }
-    if try isHere(), journal.isWhole {
-      throw TunnelError("it is up already")
+    if journal.isWhole {
+      if try isHere() { throw TunnelError("it is up already") }
+      // A daemon whose interface was deleted takes a moment to end.
+      let hasEnded = try wait(seconds: 1) { () throws(TunnelError) in !ControlSocket.isAlive(interface) }
+      guard hasEnded else {
+        throw TunnelError(
+          "it is up already, and its interface is not here: it was renamed, or moved to another network namespace. "
+            + "“wg6 down \(interface)” takes it down")
+      }
     }
     tell("cleaning up after a command or a daemon that died")
     let remains = undo(journal, keepingKillSwitch: keepingFirewall)
@@ -131,6 +163,7 @@ extension Tunnel {
 
   /// Undoes what the journal says, the last first, whatever happens.
   func undo(_ journal: borrowing Journal, keepingKillSwitch: Bool = false) -> Remains {
+    endAsking()
     var remains = Remains()
     var done: Set<Journal.Entry> = []
     let others = entriesOfOthers()
@@ -185,7 +218,7 @@ extension Tunnel {
         throw TunnelError("\(error)")
       }
     case .daemon:
-      tell("deleting the interface, and waiting for its daemon to go")
+      tell("stopping the daemon, and its interface with it")
       try removeDevice()
     case .firewall:
       tell("removing the firewall table")

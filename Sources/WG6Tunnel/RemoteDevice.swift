@@ -17,6 +17,8 @@ public struct RemoteDevice {
   public struct Failure: Error, CustomStringConvertible {
     public let errno: Int32
     public var reason: String { unsafe String(cString: strerror(errno)) }
+    /// Whether the daemon ended the connection, or has just ended itself.
+    public var isHangUp: Bool { [ECONNRESET, EPIPE, ENODEV].contains(errno) }
     public var description: String { "the daemon does not answer: \(reason)" }
   }
 

@@ -63,6 +63,9 @@ struct InterfaceLock {
       // Whoever held it before may have removed the file in between: then this is a lock that nobody else sees.
       var opened = stat(), named = stat()
       if unsafe fstat(file, &opened) == 0, unsafe stat(path, &named) == 0, opened.st_ino == named.st_ino {
+        let line = Array("\(getpid())\n".utf8)
+        ftruncate(file, 0)
+        _ = unsafe pwrite(file, line, line.count, 0)
         descriptor = file
         return
       }
@@ -87,6 +90,17 @@ struct InterfaceLock {
     }
     guard let lock else { throw .wouldBlock }
     return lock
+  }
+
+  /// The process that holds the lock; nil if none does.
+  static func holder(
+    of interface: String, for purpose: Purpose, in directory: String = StateDirectory.path
+  ) -> ForeignProcess? {
+    let file = unsafe open("\(directory)/\(interface).\(purpose.rawValue)", O_RDONLY | O_CLOEXEC | O_NOFOLLOW)
+    guard file >= 0 else { return nil }
+    let descriptor = OwnedDescriptor(file)
+    guard flock(descriptor.rawValue, LOCK_SH | LOCK_NB) != 0 else { return nil }
+    return pid_t(descriptor.text().prefix { $0.isNumber }).flatMap { try? ForeignProcess($0) }
   }
 
   /// Gives it back, and removes the file.

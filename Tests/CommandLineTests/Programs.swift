@@ -19,6 +19,7 @@ enum Programs {
   static let wg6 = "\(directory)/wg6"
   static let wg = find("wg")
   static let wgQuick = find("wg-quick")
+  static let wireguardGo = find("wireguard-go")
   static let ip = find("ip")
   static let nft = find("nft")
   /// `WG6_TEST_DAEMON` lets the command line be tried with another daemon, as wireguard-go.

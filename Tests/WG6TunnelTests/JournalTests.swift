@@ -53,6 +53,9 @@ import WG6Protocol
       try String(text.dropLast(5)).write(toFile: file, atomically: true, encoding: .utf8)
       #expect(try written(in: directory) == Self.entries)
 
+      try journal.replace(with: [.daemon, .complete, .daemon, .saves])
+      try journal.withdraw([.daemon, .saves])
+      #expect(try written(in: directory) == [.daemon, .complete])
       try journal.replace(with: [.daemon])
       #expect(try written(in: directory) == [.daemon])
       journal.remove()
@@ -67,10 +70,10 @@ import WG6Protocol
       let isHere = journal.isOfThisNamespace
       #expect(isHere)
       try journal.replace(with: [.namespace(1)])
-      let isElsewhere = !journal.isOfThisNamespace, isGone = !journal.isOfLivingNamespace
+      let isElsewhere = !journal.isOfThisNamespace, isGone = journal.namespace?.isGone == true
       #expect(isElsewhere && isGone)
       try journal.replace(with: [.namespace(Journal.thisNamespace)])
-      let isLiving = journal.isOfLivingNamespace
+      let isLiving = journal.namespace?.isGone == false
       #expect(isLiving)
     }
   }

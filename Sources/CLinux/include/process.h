@@ -1,5 +1,7 @@
 #pragma once
 
+#include <spawn.h>
+
 /// Keeps this process's memory out of core dumps and out of other processes' reach (`ptrace`, `/proc/PID/mem`).
 /// A C function because `prctl` is variadic, which Swift does not import. Returns 0, or -1 with `errno`.
 int linux_prevent_core_dumps(void);
@@ -20,6 +22,29 @@ void linux_drop_code(void);
 /// accept4 without the peer's address, non-blocking and close-on-exec from the start: a child that another thread starts at
 /// this moment keeps no connection open. Returns a descriptor or -errno. A GNU extension.
 int linux_accept(int listener);
+
+/// A descriptor of a process, close-on-exec, which is readable once the process has ended. Returns it or -errno. A GNU
+/// extension, as the next three.
+int linux_process(int process);
+
+/// Sends a signal to the process of such a descriptor. Returns 0 or -errno.
+int linux_signal_process(int descriptor, int signal);
+
+/// The process that listens on the other end of a connected Unix socket, or connected it; 0 if it is not visible here.
+int linux_peer_process(int connection);
+
+/// Has the started program's process group become the foreground group of a terminal. A GNU extension, as the next four.
+void linux_spawn_with_terminal(posix_spawn_file_actions_t *actions, int terminal);
+
+/// The signal that stopped a child since this was last asked; 0 if it was not stopped, or has ended. In C because macros
+/// hide the fields of siginfo_t.
+int linux_stop_signal(int child);
+
+/// The signal that ended a child, which can still be waited for; 0 if none did.
+int linux_end_signal(int child);
+
+/// Moves the calling thread into the network namespace of an open file. Returns 0 or -errno.
+int linux_enter_network(int descriptor);
 
 /// A file without a name, in memory, close-on-exec. Returns a descriptor or -errno. A GNU extension.
 int linux_memory_file(void);

@@ -9,6 +9,8 @@ public struct Link: Sendable, Equatable {
   /// Bytes.
   public let mtu: Int
   public let isUp: Bool
+  /// The driver's kind, as "tun", "wireguard" or "veth"; nil for a network card.
+  public let kind: String?
 }
 
 extension NetlinkSocket {
@@ -24,7 +26,8 @@ extension NetlinkSocket {
     defer { unsafe rtnl_link_put(link) }
     return unsafe Link(
       name: name, index: rtnl_link_get_ifindex(link), mtu: Int(rtnl_link_get_mtu(link)),
-      isUp: rtnl_link_get_flags(link) & UInt32(IFF_UP) != 0)
+      isUp: rtnl_link_get_flags(link) & UInt32(IFF_UP) != 0,
+      kind: rtnl_link_get_type(link).map { unsafe String(cString: $0) })
   }
 
   /// The MTU, in bytes, of a layer-3 tunnel: some program's TUN, or the kernel's own WireGuard; nil for any other interface.

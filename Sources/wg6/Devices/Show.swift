@@ -45,7 +45,7 @@ struct Show: ParsableCommand {
       do {
         status = try self.status(of: interface)
       } catch {
-        throw failure("Unable to access interface: \(error.reason)")
+        throw failure(refusal(error, by: interface) ?? "Unable to access interface: \(error.reason)")
       }
       try show(status, of: interface, withName: false)
     }
@@ -61,7 +61,7 @@ struct Show: ParsableCommand {
         shown += 1
         if field == nil || showsDrops, index + 1 < names.count { try say() }
       } catch let error as RemoteDevice.Failure {
-        complain("Unable to access interface \(name): \(error.reason)")
+        complain(refusal(error, by: name) ?? "Unable to access interface \(name): \(error.reason)")
       }
     }
     if shown == 0, !names.isEmpty { throw ExitCode.failure }
@@ -72,6 +72,12 @@ struct Show: ParsableCommand {
   private func status(of interface: String) throws(RemoteDevice.Failure) -> DeviceStatus {
     let device = RemoteDevice(interface: interface)
     return showsDrops ? try device.drops() : try device.status()
+  }
+
+  /// What to say if another implementation hung up on the question for drops, which only ours knows.
+  private func refusal(_ failure: RemoteDevice.Failure, by interface: String) -> String? {
+    guard showsDrops, failure.isHangUp, (try? RemoteDevice(interface: interface).status()) != nil else { return nil }
+    return "\(interface): another implementation serves it, and only wg6d counts what it drops"
   }
 
   private func interfaces() throws -> [String] {

@@ -1,0 +1,57 @@
+import CLinux
+import Glibc
+import SystemPackage
+import WG6Linux
+
+/// A network namespace, known by the number of its file.
+struct NetworkNamespace: Equatable {
+  let number: UInt64
+
+  init(number: UInt64) {
+    self.number = number
+  }
+
+  private init(file: String) {
+    var status = stat()
+    number = unsafe stat(file, &status) == 0 ? UInt64(status.st_ino) : 0
+  }
+
+  /// This process's.
+  static var this: NetworkNamespace { NetworkNamespace(file: "/proc/self/ns/net") }
+
+  private static let nameDirectory = "/run/netns"
+
+  /// What `ip netns` calls it; nil if it has no name, or none any longer.
+  var name: String? {
+    StateDirectory.names(in: NetworkNamespace.nameDirectory).first {
+      NetworkNamespace(file: "\(NetworkNamespace.nameDirectory)/\($0)") == self
+    }
+  }
+
+  /// The processes in it.
+  var processes: [pid_t] {
+    ForeignProcess.all().filter { NetworkNamespace(file: NetworkNamespace.file(of: $0)) == self }
+  }
+
+  /// Whether it is gone: nothing refers to it that could be seen from here.
+  var isGone: Bool { name == nil && processes.isEmpty }
+
+  /// Whether nothing but programs of `interface`'s own keep it: nobody could enter it to take the tunnel down.
+  func isAbandoned(to interface: String) -> Bool {
+    let processes = processes
+    return name == nil && !processes.isEmpty
+      && processes.allSatisfy { ForeignProcess.words(of: $0).last == interface }
+  }
+
+  /// Moves this process, which must have no other threads, into the namespace.
+  func enter() throws(Errno) {
+    guard let process = processes.first else { throw .noSuchProcess }
+    let file = unsafe open(NetworkNamespace.file(of: process), O_RDONLY | O_CLOEXEC)
+    guard file >= 0 else { throw Errno(rawValue: errno) }
+    let descriptor = OwnedDescriptor(file)
+    let result = linux_enter_network(descriptor.rawValue)
+    if result < 0 { throw Errno(rawValue: -result) }
+  }
+
+  private static func file(of process: pid_t) -> String { "/proc/\(process)/ns/net" }
+}
