@@ -19,12 +19,14 @@ public struct Child: Sendable {
   ///
   /// - Parameters:
   ///   - newSession: detach it from this terminal.
+  ///   - newGroup: make it the leader of a new process group.
+  ///   - terminal: a terminal that the new group is to have.
   ///   - silentOutput: its standard streams are /dev/null, rather than ours.
   ///   - input: a descriptor that it reads its standard input from.
   ///   - output: a descriptor that it writes its standard output and errors to.
   public init(
-    _ path: String, _ arguments: [String], newSession: Bool = false, silentOutput: Bool = false, input: Int32? = nil,
-    output: Int32? = nil
+    _ path: String, _ arguments: [String], newSession: Bool = false, newGroup: Bool = false, terminal: Int32? = nil,
+    silentOutput: Bool = false, input: Int32? = nil, output: Int32? = nil
   ) throws(Errno) {
     var attributes = posix_spawnattr_t()
     unsafe posix_spawnattr_init(&attributes)
@@ -36,11 +38,14 @@ public struct Child: Sendable {
     unsafe sigfillset(&all)
     unsafe posix_spawnattr_setsigdefault(&attributes, &all)
     let session = newSession ? linuxSpawnSetSession : 0
-    unsafe posix_spawnattr_setflags(&attributes, Int16(POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF | session))
+    let group = newGroup ? POSIX_SPAWN_SETPGROUP : 0
+    unsafe posix_spawnattr_setflags(
+      &attributes, Int16(POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF | session | group))
 
     var files = unsafe posix_spawn_file_actions_t()
     unsafe posix_spawn_file_actions_init(&files)
     defer { unsafe posix_spawn_file_actions_destroy(&files) }
+    if let terminal { unsafe linux_spawn_with_terminal(&files, terminal) }
     if silentOutput {
       for stream in 0...Int32(2) { unsafe posix_spawn_file_actions_addopen(&files, stream, "/dev/null", O_RDWR, 0) }
     }

@@ -5,17 +5,23 @@ import WG6Linux
 /// The file's own commands, run as wg-quick runs them: by bash where there is one, `%i` being the interface, each told
 /// before.
 extension Tunnel {
-  /// Runs them in turn; the first that fails ends it.
+  /// Runs them in turn; the first that fails ends it. A signal to this process ends the command that runs, with all that it
+  /// has started, and throws `interrupted`.
   func runHooks(_ commands: [String]) throws(TunnelError) {
     for command in commands {
       let text = expand(command)
       announce("[#] \(text)")
       let ending: Child.Ending
+      var isEnded = false
       do {
-        ending = try Tunnel.start(text).wait()
+        ending = try Tunnel.start(text).wait {
+          isEnded = isEnded || takeSignal()
+          return isEnded
+        }
       } catch {
         throw TunnelError("\(Tunnel.shell): \(error)")
       }
+      if isEnded || takeSignal() { throw .interrupted(text) }
       switch ending {
       case .exited(0): continue
       case .exited(let status): throw TunnelError("“\(text)” ended with status \(status)")
@@ -24,7 +30,8 @@ extension Tunnel {
     }
   }
 
-  /// Runs them all, whatever becomes of each, as the way down must not end half-way.
+  /// Runs them all, whatever becomes of each, as the way down must not end half-way. A signal ends one of them, and the next
+  /// runs.
   func tryHooks(_ commands: [String]) {
     for command in commands {
       do throws(TunnelError) {
@@ -56,12 +63,12 @@ extension Tunnel {
   private static var shell: String { hasBash ? bash : "/bin/sh" }
 
   /// As wg-quick has set its own shell when it evaluates a command.
-  private static func start(_ command: String) throws(Errno) -> Child {
+  private static func start(_ command: String) throws(Errno) -> ProcessGroup {
     let locale = unsafe getenv("LC_ALL").map { unsafe String(cString: $0) }
     unsafe setenv("LC_ALL", "C", 1)
     defer { if let locale { unsafe setenv("LC_ALL", locale, 1) } else { unsafe unsetenv("LC_ALL") } }
     let options = hasBash ? ["-e", "-o", "pipefail", "-O", "extglob"] : ["-e"]
-    return try Child(shell, options + ["-c", command])
+    return try ProcessGroup(shell, options + ["-c", command])
   }
 }
 

@@ -21,9 +21,10 @@ struct Down: ParsableCommand {
 
   func run() throws {
     let interface = try ConfigurationSource(named: tunnel).interface()
-    let tunnel = Tunnel(interface, isVerbose: verbose, Signals.block())
-    try tunnel.attempt {
-      try tunnel.down(runsHooks: !noHooks, reading: ConfigurationSource.forSaving)
+    let signals = Signals.block()
+    let tunnel = Tunnel(interface, isVerbose: verbose, signals)
+    try signals.ending {
+      try tunnel.attempt { try tunnel.down(runsHooks: !noHooks, reading: ConfigurationSource.forSaving) }
     }
   }
 }

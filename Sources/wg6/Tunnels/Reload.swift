@@ -28,12 +28,16 @@ struct Reload: ParsableCommand {
   func run() throws {
     let named = ConfigurationSource(named: tunnel)
     let interface = try named.interface()
-    let tunnel = Tunnel(interface, isVerbose: verbose, Signals.block())
+    let signals = Signals.block()
+    let tunnel = Tunnel(interface, isVerbose: verbose, signals)
     let book = KnownKeys.forDisplay()
     let program = try Daemon.ownPath()
-    let lines = try tunnel.attempt {
-      try tunnel.reload(isTrial: dryRun, program: program, name: { book.name(of: $0).map { "@\($0)" } ?? "\($0)" }) {
-        try ConfigurationSource(named: self.tunnel, of: tunnel).tunnelFile(runsHooks: !noHooks && tunnel.mayRunHooks())
+    let lines = try signals.ending {
+      try tunnel.attempt {
+        try tunnel.reload(isTrial: dryRun, program: program, name: { book.name(of: $0).map { "@\($0)" } ?? "\($0)" }) {
+          try ConfigurationSource(named: self.tunnel, of: tunnel).tunnelFile(
+            runsHooks: !noHooks && tunnel.mayRunHooks())
+        }
       }
     }
     if dryRun || verbose {

@@ -16,9 +16,10 @@ struct Save: ParsableCommand {
 
   func run() throws {
     let interface = try ConfigurationSource(named: tunnel).interface()
-    let tunnel = Tunnel(interface, isVerbose: false, Signals.block())
+    let signals = Signals.block()
+    let tunnel = Tunnel(interface, isVerbose: false, signals)
     let source = try ConfigurationSource(named: self.tunnel, of: tunnel).resolved()
     let configuration = try source.read(.quick)
-    try tunnel.attempt { try tunnel.save(configuration, to: source.path) }
+    try signals.ending { try tunnel.attempt { try tunnel.save(configuration, to: source.path) } }
   }
 }

@@ -53,10 +53,10 @@ struct Up: ParsableCommand {
 
     var signals = Signals.block()
     let tunnel = Tunnel(interface, isVerbose: verbose, signals)
-    guard let child = try tunnel.attempt({ try tunnel.up(order) }) else { return }
+    guard let child = try signals.ending({ try tunnel.attempt { try tunnel.up(order) } }) else { return }
     if verbose { complain("\(interface): serving until SIGINT or SIGTERM") }
-    // A second signal would leave the tunnel as it is.
-    let serving = Tunnel(interface, isVerbose: verbose) { false }
+    // A second signal ends a command of the file, and nothing else: the tunnel would stay as it is.
+    let serving = Tunnel(interface, isVerbose: verbose, isInterrupted: { false }, takeSignal: signals.take)
     guard let ending = try signals.wait(for: child) else {
       try serving.attempt {
         try serving.down(runsHooks: !noHooks, reading: ConfigurationSource.forSaving)
@@ -89,14 +89,16 @@ extension Offloads {
 extension Tunnel {
   /// A tunnel whose steps are told on standard error, where somebody wants to hear them, and its warnings always.
   init(_ interface: String, isVerbose: Bool, _ signals: borrowing Signals) {
-    let watch = signals.watch
-    self.init(interface, isVerbose: isVerbose) { watch() != nil }
+    self.init(interface, isVerbose: isVerbose, isInterrupted: signals.watch, takeSignal: signals.take)
   }
 
-  init(_ interface: String, isVerbose: Bool, isInterrupted: @escaping () -> Bool) {
+  init(
+    _ interface: String, isVerbose: Bool, isInterrupted: @escaping () -> Bool, takeSignal: @escaping () -> Bool
+  ) {
     self.init(
       interface, tell: { step in if isVerbose { complain("\(interface): \(step)") } },
-      warn: { complain("\(interface): Warning: \($0)") }, announce: { complain($0) }, isInterrupted: isInterrupted)
+      warn: { complain("\(interface): Warning: \($0)") }, announce: { complain($0) }, isInterrupted: isInterrupted,
+      takeSignal: takeSignal)
   }
 
   /// Says on standard error why something did not work, and ends the command.
