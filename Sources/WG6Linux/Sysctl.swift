@@ -26,6 +26,16 @@ public enum Sysctl {
     if written < 0 { throw Errno(rawValue: errno) }
   }
 
+  /// Why a setting can't be written, as in a container whose /proc/sys is read-only; nil if it can. Changes nothing.
+  public static func refusal(of name: String) -> Errno? {
+    do throws(Errno) {
+      _ = try opened(name, O_WRONLY)
+      return nil
+    } catch {
+      return error
+    }
+  }
+
   static func path(of name: String) -> String {
     let separator = name.first { $0 == "." || $0 == "/" }
     let path = separator == "/" ? name : String(name.map { $0 == "." ? "/" : $0 == "/" ? "." : $0 })

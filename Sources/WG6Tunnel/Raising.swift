@@ -36,6 +36,7 @@ extension Tunnel {
   public func up(_ order: UpOrder) throws(TunnelError) -> Child? {
     try alone { () throws(TunnelError) in
       let remains = try recover(keepingFirewall: order.file.configuration.killSwitch != .off)
+      try stopIfInterrupted()
       try requireAbsence()
       try refuse(order.file, beforePreUp: !order.file.hooks.preUp.isEmpty)
       tell("resolving \(order.file.configuration.peers.count { $0.endpoint != nil }) endpoints")
@@ -89,10 +90,11 @@ extension Tunnel {
   ) throws(TunnelError) {
     let configuration = order.file.configuration
     try runHooks(order.file.hooks.preUp)
+    try stopIfInterrupted()
     if !order.file.hooks.preUp.isEmpty { try refuse(order.file, beforePreUp: false) }
     try close(setup.firewall, &journal)
     try write(.daemon, to: &journal)
-    child = try startDaemon(order)
+    child = try startDaemon(order, &journal)
     tell("configuring \(setup.device.peers.count) peers")
     do {
       try RemoteDevice(interface: interface).apply(setup.device)
@@ -126,12 +128,14 @@ extension Tunnel {
     try checkSocket(wanted: configuration.listenPort ?? 0)
     try stopIfInterrupted()
     try runHooks(order.file.hooks.postUp)
+    try stopIfInterrupted()
     try write(.complete, to: &journal)
   }
 
   // MARK: The daemon
 
-  private func startDaemon(_ order: UpOrder) throws(TunnelError) -> Child? {
+  /// A daemon that does not start leaves nothing, and what there is under the name by then is another program's.
+  private func startDaemon(_ order: UpOrder, _ journal: inout Journal) throws(TunnelError) -> Child? {
     tell("starting \(order.daemon)")
     // Other daemons know no such option.
     let options = order.disabledOffloads.isEmpty ? [] : ["--no-offload=\(order.disabledOffloads)"]
@@ -144,9 +148,13 @@ extension Tunnel {
       Fault.point()
       ending = order.stays ? .exited(0) : try child.wait()
     } catch {
+      try? journal.withdraw([.daemon])
       throw TunnelError("\(order.daemon): \(error)")
     }
-    guard ending == .exited(0) else { throw TunnelError("\(order.daemon) did not start") }
+    guard ending == .exited(0) else {
+      try? journal.withdraw([.daemon])
+      throw TunnelError("\(order.daemon) did not start")
+    }
     if order.stays {
       try awaitReadiness(of: child)
       return child
@@ -217,7 +225,7 @@ extension TunnelFile {
         continue
       }
       entries.append(.endpoint(peer.publicKey, name.text))
-      if configuration.killSwitch != .off { entries.append(.found(name.text, found)) }
+      if !name.isAddress { entries.append(.found(name.text, found)) }
     }
     return entries
   }

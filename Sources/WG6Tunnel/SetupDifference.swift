@@ -132,7 +132,7 @@ extension Tunnel {
     // One that another tunnel has set already is this one's from now on as well, and stays when the other goes.
     let settingsOfOthers = settingsOfOthers()
     for (name, value) in setup.settings
-    where (try? Sysctl.value(of: name)) != value
+    where (try? Sysctl.value(of: name)) != value && mustSet(name)
       || (settingsOfOthers[name] != nil && !journal.entries.contains(where: { $0.isSetting(name) }))
     {
       changes.append(.setting(name: name, value: value))

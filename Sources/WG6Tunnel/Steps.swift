@@ -17,6 +17,21 @@ extension Tunnel {
     }
   }
 
+  /// Makes a change that the journal has first. One that fails was not made: its entries are withdrawn, or undo would touch
+  /// what is not the tunnel's, and fail where the change did.
+  func make(
+    _ entries: Journal.Entry..., in journal: inout Journal, _ change: () throws(TunnelError) -> Void
+  ) throws(TunnelError) {
+    try write(entries, to: &journal)
+    do throws(TunnelError) {
+      try change()
+    } catch {
+      try? journal.withdraw(entries)
+      throw error
+    }
+    Fault.point()
+  }
+
   /// Puts these entries in the place of all.
   func replace(_ journal: inout Journal, with entries: [Journal.Entry]) throws(TunnelError) {
     do {
@@ -40,27 +55,33 @@ extension Tunnel {
   func close(_ rules: FirewallRules, _ journal: inout Journal) throws(TunnelError) {
     guard !rules.isEmpty else { return }
     tell("firewall table \(rules.tableName)\(rules.killSwitch == nil ? "" : ", with the kill switch")")
-    try write(.firewall(digest: rules.digest, isKillSwitch: rules.killSwitch != nil), to: &journal)
-    do {
-      try Firewall.run(rules.script)
+    let isRequired = rules.killSwitch != nil || rules.clampsMSS
+    do throws(TunnelError) {
+      let entry = Journal.Entry.firewall(digest: rules.digest, isKillSwitch: rules.killSwitch != nil)
+      try make(entry, in: &journal) { () throws(TunnelError) in
+        do {
+          try Firewall.run(rules.script)
+        } catch {
+          throw TunnelError("\(error)")
+        }
+      }
     } catch {
-      guard rules.killSwitch == nil, !rules.clampsMSS else { throw TunnelError("\(error)") }
+      if isRequired { throw error }
       warn("no guard against forged packets: \(error)")
     }
-    Fault.point()
   }
 
   func add(
     _ address: InterfaceAddress, to link: Link, _ netlink: borrowing NetlinkSocket, _ journal: inout Journal
   ) throws(TunnelError) {
     tell("address \(address)")
-    try write(.address(address), to: &journal)
-    do {
-      try netlink.addAddress(address.address, prefixLength: address.prefixLength, to: link)
-    } catch {
-      throw TunnelError("Address = \(address): \(error.reason)")
+    try make(.address(address), in: &journal) { () throws(TunnelError) in
+      do throws(NetlinkError) {
+        try netlink.addAddress(address.address, prefixLength: address.prefixLength, to: link)
+      } catch {
+        throw TunnelError("Address = \(address): \(error.reason)")
+      }
     }
-    Fault.point()
   }
 
   func add(
@@ -89,8 +110,14 @@ extension Tunnel {
       let turn = try takeTurn()
       var rule = rule
       rule.priority = try netlink.nextRulePriority(isIPv6: rule.isIPv6)
-      try write(.rule(rule), to: &journal)
-      try netlink.addRule(rule)
+      let chosen = rule
+      try make(.rule(chosen), in: &journal) { () throws(TunnelError) in
+        do throws(NetlinkError) {
+          try netlink.addRule(chosen)
+        } catch {
+          throw TunnelError("the rule “\(chosen)”: \(error.reason)")
+        }
+      }
       _ = consume turn
     } catch let error as NetlinkError {
       throw TunnelError("the rule “\(rule)”: \(error.reason)")
@@ -98,34 +125,6 @@ extension Tunnel {
       throw error
     } catch {
       throw TunnelError("\(error)")
-    }
-    Fault.point()
-  }
-
-  /// Sets a kernel setting, and remembers what it was, or what it was before another tunnel set it.
-  func set(_ name: String, to value: String, _ journal: inout Journal) throws(TunnelError) {
-    do {
-      let before = try settingsOfOthers()[name] ?? Sysctl.value(of: name)
-      if before == value { return }
-      tell("\(name) = \(value)")
-      try write(.setting(name: name, before: before), to: &journal)
-      try Sysctl.set(name, to: value)
-    } catch let error as TunnelError {
-      throw error
-    } catch {
-      throw TunnelError("\(name): \(error)")
-    }
-    Fault.point()
-  }
-
-  /// Gives a kernel setting its value back, unless another tunnel needs it as it is.
-  func restore(_ name: String, _ before: String) throws(TunnelError) {
-    guard settingsOfOthers()[name] == nil else { return }
-    tell("\(name) = \(before)")
-    do {
-      try Sysctl.set(name, to: before)
-    } catch {
-      throw TunnelError("\(name): \(error)")
     }
   }
 
@@ -143,25 +142,18 @@ extension Tunnel {
   func apply(_ request: ResolverRequest, _ journal: inout Journal) throws(TunnelError) {
     let service = try service(for: request)
     tell("DNS \(request.journalText) through \(service.rawValue)")
-    try write(.resolver(service), .resolverRequest(request.journalText), to: &journal)
-    do {
-      try service.apply(request, to: interface)
-    } catch {
-      throw TunnelError("\(error)")
+    try make(.resolver(service), .resolverRequest(request.journalText), in: &journal) { () throws(TunnelError) in
+      do {
+        try service.apply(request, to: interface)
+      } catch {
+        throw TunnelError("\(error)")
+      }
     }
-    Fault.point()
   }
 
   /// Warns of what is strange about a file on this machine.
   func tellFindings(_ file: TunnelFile, _ setup: Setup, _ endpoints: Endpoints) {
     for warning in warnings(of: file, setup, endpoints.found) { warn(warning.description) }
-  }
-
-  /// What kernel settings were before other tunnels of this namespace changed them.
-  func settingsOfOthers() -> [String: String] {
-    var settings: [String: String] = [:]
-    for case .setting(let name, let before) in entriesOfOthers() { settings[name] = before }
-    return settings
   }
 
   /// The marks that other tunnels of this namespace have chosen, and with them tables of these numbers.

@@ -16,16 +16,20 @@ public struct Tunnel {
   let announce: (String) -> Void
   /// Asked between steps whether to give up, as after a signal.
   let isInterrupted: () -> Bool
+  /// Whether a signal to end has arrived since this was last asked; asked while one of the file's commands runs, which it ends.
+  let takeSignal: () -> Bool
 
   public init(
     _ interface: String, tell: @escaping (String) -> Void, warn: @escaping (String) -> Void,
-    announce: @escaping (String) -> Void, isInterrupted: @escaping () -> Bool = { false }
+    announce: @escaping (String) -> Void, isInterrupted: @escaping () -> Bool = { false },
+    takeSignal: @escaping () -> Bool = { false }
   ) {
     self.interface = interface
     self.tell = tell
     self.warn = warn
     self.announce = announce
     self.isInterrupted = isInterrupted
+    self.takeSignal = takeSignal
   }
 }
 
@@ -41,6 +45,8 @@ public struct TunnelError: Error, Sendable, CustomStringConvertible {
 
   /// By a signal.
   static let interrupted = TunnelError("interrupted")
+  /// By a signal, while one of the file's commands ran.
+  static func interrupted(_ command: String) -> TunnelError { TunnelError("interrupted; ended “\(command)”") }
 }
 
 /// A configuration file that was read, and where it stands.
@@ -91,11 +97,13 @@ public struct TunnelFile {
       do {
         let isPatient = mustResolve && known[name.text] == nil
         endpoints.found[name] = try name.resolve(
-          retries: isPatient ? retries : 0, isInterrupted: isInterrupted, waiting: waiting)
+          retries: isPatient ? retries : 0, preferred: known[name.text], isInterrupted: isInterrupted,
+          waiting: waiting)
       } catch {
         if isInterrupted() { throw .interrupted }
         if let before = known[name.text] {
           endpoints.found[name] = before
+          endpoints.kept[name] = error
         } else if mustResolve {
           throw TunnelError(
             "\(path):\(peer.endpointLine): Endpoint: \(error); \(TunnelFile.needOfNames)")
@@ -112,6 +120,8 @@ public struct TunnelFile {
 struct Endpoints {
   var found: [EndpointName: Endpoint] = [:]
   var missing: [EndpointName: ResolutionFailure] = [:]
+  /// Names that have no address at the moment, and stand for what they were found to be before.
+  var kept: [EndpointName: ResolutionFailure] = [:]
 }
 
 extension Tunnel {

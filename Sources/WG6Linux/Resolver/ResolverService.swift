@@ -71,7 +71,13 @@ public enum ResolverService: String, Sendable {
       }
     case .resolvconf:
       try check(request)
-      try Resolvconf(machine).apply(request, to: interface)
+      do throws(ResolverError) {
+        try Resolvconf(machine).apply(request, to: interface)
+      } catch {
+        // It may have kept what it was told before it failed.
+        try? revert(interface, on: machine)
+        throw error
+      }
     }
   }
 
