@@ -43,6 +43,7 @@ extension Tunnel {
     for case .found(let text, let endpoint) in journal.entries { known[text] = endpoint }
     let endpoints = try file.endpoints(known: known, retries: 0) { _, _ in }
     for failure in endpoints.missing.values { warn("\(failure); its peer stays where it is for now") }
+    for failure in endpoints.kept.values { warn("\(failure); its peer keeps its endpoint") }
 
     let changes: [Change]
     let setup: Setup
@@ -50,6 +51,7 @@ extension Tunnel {
       let machine = try Machine.this(
         netlink, link: link, mark: status.firewallMark, taken: marksOfOthers())
       let moved = journal.endpointsOtherwise(in: file.configuration)
+        .union(endpoints.moved(file.configuration, since: known))
       setup = try Setup(
         file.configuration, interface: interface,
         endpoints: endpoints.inUse(file.configuration, status, moved: moved), machine: machine, previousMark: mark)
@@ -145,7 +147,16 @@ extension Tunnel {
 }
 
 extension Endpoints {
-  /// Those of peers that the file has as before are where their peers are by now, whatever their names have become.
+  /// Peers whose endpoint's name stands for another address than it did.
+  func moved(_ configuration: ConfigurationFile, since known: [String: Endpoint]) -> Set<PublicKey> {
+    let peers = configuration.peers.filter { peer in
+      guard let name = peer.endpoint, let before = known[name.text], let now = found[name] else { return false }
+      return now != before
+    }
+    return Set(peers.map(\.publicKey))
+  }
+
+  /// Peers that the file has as before, and whose names stand for the same addresses, are where they were heard from last.
   fileprivate func inUse(
     _ configuration: ConfigurationFile, _ status: DeviceStatus, moved: Set<PublicKey>
   ) -> [EndpointName: Endpoint] {

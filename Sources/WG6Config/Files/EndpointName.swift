@@ -15,6 +15,12 @@ public struct EndpointName: Hashable, Sendable, CustomStringConvertible {
 
   public var description: String { text }
 
+  /// Whether it is an address, and needs no name server.
+  public var isAddress: Bool {
+    host.utf8.contains(UInt8(ascii: ":"))
+      || host.utf8.allSatisfy { $0 == UInt8(ascii: ".") || (UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0) }
+  }
+
   /// Reads `host:port`, `192.0.2.1:port`, `[2001:db8::1]:port`, `[fe80::1%eth0]:port`; the port may be a service's name.
   public init(_ value: RawSpan) throws(ValueMistake) {
     guard value.byteCount > 0 else {
@@ -125,9 +131,10 @@ extension EndpointName {
   ///
   /// A failure that may pass is tried again up to `retries` times (`nil`: for ever), after 1 s, then 1.2 times longer
   /// each time, 20 s at most, as `wg` does; `waiting` is told before each wait, the seconds and the reason. Gives up as
-  /// soon as `isInterrupted`.
+  /// soon as `isInterrupted`. If the address that is `preferred` is among those that a name has, the name still stands for it:
+  /// name servers change the order of several addresses.
   public func resolve(
-    retries: Int?, isInterrupted: () -> Bool = { false },
+    retries: Int?, preferred: Endpoint? = nil, isInterrupted: () -> Bool = { false },
     waiting: (_ failure: ResolutionFailure, _ microseconds: UInt32) -> Void
   ) throws(ResolutionFailure) -> Endpoint {
     var pause: UInt32 = 1_000_000
@@ -141,6 +148,11 @@ extension EndpointName {
       let status = unsafe getaddrinfo(host, service, &hints, &found)
       if status == 0, let first = unsafe found {
         defer { unsafe freeaddrinfo(first) }
+        var next: UnsafeMutablePointer<addrinfo>? = unsafe first
+        while preferred != nil, let entry = unsafe next {
+          if let endpoint = unsafe Endpoint(entry.pointee.ai_addr), endpoint == preferred { return endpoint }
+          unsafe next = entry.pointee.ai_next
+        }
         if let endpoint = unsafe Endpoint(first.pointee.ai_addr) { return endpoint }
       }
       let reason =
