@@ -6,7 +6,8 @@ import WG6Linux
 
 extension Tunnel {
   /// Writes what is running into its file, as `wg-quick save` does: peers and endpoints as they are by now, and what only
-  /// the file has, as it has it. The file is replaced at once, and for root alone to read.
+  /// the file has, as it has it. The file is
+  /// replaced at once, and for root alone to read; one that can only be written in place has a backup meanwhile.
   public func save(_ configuration: ConfigurationFile, to path: String) throws(TunnelError) {
     tell("saving \(path)")
     var shown = WipedBytes(minimumCapacity: 4096)
@@ -29,26 +30,6 @@ extension Tunnel {
     } catch {
       throw TunnelError(error)
     }
-    do {
-      try replace(path, with: text)
-    } catch {
-      throw TunnelError("\(path): \(error)")
-    }
-  }
-
-  private func replace(_ path: String, with text: borrowing WipedBytes) throws(Errno) {
-    let draft = path + ".tmp"
-    // A new file, and so root's: one that somebody put there before would stay his, with the keys in it.
-    unsafe unlink(draft)
-    let descriptor = unsafe open(draft, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0o600)
-    guard descriptor >= 0 else { throw Errno(rawValue: errno) }
-    defer { Glibc.close(descriptor) }
-    do throws(Errno) {
-      try text.writeAll(to: descriptor)
-      guard fsync(descriptor) == 0, unsafe rename(draft, path) == 0 else { throw Errno(rawValue: errno) }
-    } catch {
-      unsafe unlink(draft)
-      throw error
-    }
+    try FileReplacement(path: path).write(text)
   }
 }

@@ -82,22 +82,79 @@ struct `Files of tunnels that are up` {
     #expect(!space.hasLink)
   }
 
-  @Test func `a name that has another address by now takes no route from the peer that is still at the first`() throws {
+  @Test func `a reload asks for names again, and one without an address leaves the endpoint alone`() throws {
     let space = try Namespace(device: false)
     let file = try configuration(space, allowedIPs: "0.0.0.0/1, 128.0.0.0/1", endpoint: "peer.example.org:51820")
-    let hosts = try [1, 2].map { try space.file("hosts\($0)", "192.0.2.\($0) peer.example.org\n") }
+    let hosts = try [
+      "192.0.2.1 peer.example.org", "192.0.2.2 peer.example.org", "", "192.0.2.9 x\n192.0.2.2 peer.example.org",
+    ]
+    .enumerated().map { try space.file("hosts\($0)", $1 + "\n") }
+    let key = try #require(
+      try String(contentsOfFile: file, encoding: .utf8).split(separator: "\n").first { $0.hasPrefix("PublicKey") }?
+        .split(separator: " ").last)
+    let interface = space.interface
     let script = """
+      state() { wg show \(interface) endpoints | cut -f 2; ip route get 192.0.2.$1; }
       mount --bind \(hosts[0]) /etc/hosts && \(Programs.wg6) up "$1" && mount --bind \(hosts[1]) /etc/hosts || exit 7
-      \(Programs.wg6) reload -n "$1" && \(Programs.wg6) reload "$1" && exec ip route get 192.0.2.1
+      \(Programs.wg6) reload -n "$1" && \(Programs.wg6) reload "$1" && state 2
+      mount --bind \(hosts[2]) /etc/hosts && \(Programs.wg6) reload "$1" && state 2
+      # Where the peer went by itself is left alone as long as its name stands for the same.
+      wg set \(interface) peer \(key) endpoint 192.0.2.5:5 && mount --bind \(hosts[3]) /etc/hosts || exit 8
+      \(Programs.wg6) reload "$1" && state 5
       """
     try space.require(space.ip("link", "add", "outer", "type", "veth", "peer", "other"))
     try space.require(space.ip("address", "add", "198.51.100.1/24", "dev", "outer"))
     for link in ["outer", "other"] { try space.require(space.ip("link", "set", link, "up")) }
     try space.require(space.ip("route", "add", "default", "via", "198.51.100.2"))
+    _ = try space.file("nowhere", "")
     let outcome = try space.inside(
-      "/usr/bin/unshare", ["-m", "sh", "-c", script, "sh", file], environment: ["WG6D": Programs.daemon!])
-    #expect(outcome.status == 0 && outcome.output.hasPrefix("nothing to change\n"), "\(outcome)")
-    #expect(outcome.output.contains("192.0.2.1 via 198.51.100.2 dev outer"), "\(outcome)")
+      "/usr/bin/unshare",
+      ["-m", "sh", "-c", "mount --bind \(space.directory.path)/nowhere /etc/resolv.conf; \(script)", "sh", file],
+      environment: ["WG6D": Programs.daemon!])
+    let lines = outcome.output.split(separator: "\n").filter { !$0.hasPrefix("    cache") }.map {
+      $0.trimmingCharacters(in: .whitespaces)
+    }
+    #expect(outcome.status == 0, "\(outcome)")
+    #expect(lines.contains { $0.contains("endpoint 192.0.2.2:51820") }, "the plan: \(lines)")
+    #expect(lines.filter { $0.hasSuffix(":51820") && $0.hasPrefix("192") } == ["192.0.2.2:51820", "192.0.2.2:51820"])
+    #expect(lines.contains("192.0.2.5:5"))
+    for address in ["192.0.2.2", "192.0.2.5"] {
+      #expect(lines.contains { $0.hasPrefix("\(address) via 198.51.100.2 dev outer") }, "\(lines)")
+    }
+    #expect(outcome.errors.contains("its peer keeps its endpoint"), "\(outcome.errors)")
+    try space.require(space.wg6(["down", file]))
+  }
+
+  @Test func `save writes a file that is a mount point in place, or leaves it as it was`() throws {
+    let space = try Namespace(device: false)
+    let file = try configuration(space, "MTU = 1380")
+    try space.require(space.wg6(["up", file]))
+    // Another file under the same name, as a container is handed one; then one on which nothing more fits.
+    let handed = try space.file(
+      "handed", String(contentsOfFile: file, encoding: .utf8) + String(repeating: "# more\n", count: 99))
+    func save(_ mount: String) throws -> Outcome {
+      try space.inside(
+        "/usr/bin/unshare", ["-m", "sh", "-c", "\(mount) && \(Programs.wg6) save \(file) && cat \(file)"])
+    }
+    let saved = try save("mount --bind \(handed) \(file) && ip link set \(space.interface) mtu 1400")
+    #expect(saved.status == 0, "\(saved.errors)")
+    #expect(try saved.output == String(contentsOfFile: handed, encoding: .utf8))
+    #expect(saved.output.contains("MTU = 1400\n") && !saved.output.contains("# more"))
+
+    let many = (0..<400).map { "10.8.\($0 / 200).\($0 % 200)/32" }.joined(separator: ",")
+    let peer = try space.wg(["show", space.interface, "peers"]).output.trimmingCharacters(in: .newlines)
+    try space.require(space.wg(["set", space.interface, "peer", peer, "allowed-ips", many]))
+    let full = "\(space.directory.path)/full"
+    try FileManager.default.createDirectory(atPath: full, withIntermediateDirectories: true)
+    let failed = try save(
+      """
+      mount -t tmpfs -o size=4k none \(full) && cp \(handed) \(full)/file && mount --bind \(full)/file \(file) &&
+      { \(Programs.wg6) save \(file); cmp \(full)/file \(handed) && echo unharmed; false; }
+      """)
+    #expect(failed.errors.contains("No space left") && failed.errors.contains("as it was before"), "\(failed)")
+    #expect(failed.output == "unharmed\n")
+    let names = try FileManager.default.contentsOfDirectory(atPath: space.directory.path)
+    #expect(!names.contains { $0.hasSuffix(".backup") || $0.hasSuffix(".tmp") }, "\(names)")
     try space.require(space.wg6(["down", file]))
   }
 
