@@ -1,3 +1,4 @@
+import CHarness
 import Foundation
 
 /// A connection to a Unix socket, written to as text and polled with deadlines.

@@ -1,3 +1,4 @@
+import CHarness
 import Foundation
 
 /// Who talks, and what is looked for.

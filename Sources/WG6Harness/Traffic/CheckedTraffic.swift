@@ -1,5 +1,5 @@
+import CHarness
 import Foundation
-import Glibc
 import Synchronization
 
 /// A TCP stream and numbered UDP datagrams both ways between two hosts, every byte of which is compared where it arrives.

@@ -1,5 +1,5 @@
+import CHarness
 import Foundation
-import Glibc
 
 /// A UDP socket of this process inside a host of the lab.
 final class DatagramSocket: Sendable {
