@@ -20,6 +20,9 @@ struct Scenarios {
     "Up and down leave the machine as it was, also around a killed daemon and a deleted interface", .needs("up-down"))
   func upDown() throws { try play("up-down") }
 
+  @Test("An interface that was moved or renamed works on, and down ends it within a second", .needs("moved"))
+  func moved() throws { try play("moved") }
+
   @Test("Traffic follows a peer to ten new addresses and ports within a round trip", .needs("roaming"))
   func roaming() throws { try play("roaming") }
 

@@ -23,7 +23,7 @@ public struct Scenario: Sendable {
 
   /// Every scenario, in the order in which `wg6-lab list` shows them.
   public static let all: [Scenario] = [
-    .demo, .interop, .roaming, .natKeepalive, .natRemap, .daemonStarts, .daemonEnds, .upAndDown, .stickySource,
+    .demo, .interop, .roaming, .natKeepalive, .natRemap, .daemonStarts, .daemonEnds, .upAndDown, .moved, .stickySource,
     .oneFamily,
     .firewallMark, .portChange, .allowedIPsFilter, .wgQuick, .wireAbuse, .controlAbuse, .badWeather, .allocations,
     .flood, .floodThroughput, .scanner, .secrets,
