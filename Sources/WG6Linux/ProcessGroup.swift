@@ -37,9 +37,10 @@ public struct ProcessGroup: ~Copyable {
       let signal = linux_stop_signal(leader.processID)
       if signal != 0 { stopToo(signal) }
     }
-    // Ctrl-C was for this process too, and for programs in the background, which ignore it.
+    // Ctrl-C was for this process too, with all that had the terminal before, and for programs in the background, which
+    // ignore it.
     if terminal != nil, linux_end_signal(leader.processID) == SIGINT {
-      kill(getpid(), SIGINT)
+      kill(0, SIGINT)
       return try end()
     }
     return try leader.wait()

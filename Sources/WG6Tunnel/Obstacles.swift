@@ -8,7 +8,7 @@ import WG6Protocol
 /// prints it.
 public struct Obstacle: Sendable {
   public enum Kind: CaseIterable, Sendable {
-    case hooks, resolver, routingDomains, ipv6, device, port, firewall
+    case hooks, resolver, routingDomains, ipv6, device, port, firewall, setting
   }
 
   public let kind: Kind
@@ -29,13 +29,15 @@ struct Conditions: Sendable {
   var deviceProblem: String?
   /// Why the kernel cannot have firewall rules; found out as root only.
   var firewallProblem: String?
+  /// Why the answers of an IPv4 default route's peers would be dropped.
+  var settingProblem: String?
   var isPortFree: @Sendable (UInt16) -> Bool = { _ in true }
 
   /// This machine.
   static func here() -> Conditions {
     Conditions(
       service: .find(), hasIPv6: Conditions.newInterfacesHaveIPv6, deviceProblem: Conditions.tunProblem,
-      firewallProblem: Firewall.absence, isPortFree: { Conditions.isFree($0) })
+      firewallProblem: Firewall.absence, settingProblem: MarkedAnswers.problem, isPortFree: { Conditions.isFree($0) })
   }
 
   private static var newInterfacesHaveIPv6: Bool {
@@ -100,6 +102,11 @@ extension TunnelFile {
     }
     if let problem = conditions.firewallProblem, configuration.killSwitch != .off || configuration.clampsMSS {
       add(.firewall, configuration.killSwitch != .off ? lines.killSwitch : nil, problem)
+    }
+    if let problem = conditions.settingProblem, configuration.table == .automatic,
+      Coverage(configuration, connected: []).hasDefaultRoute(isIPv6: false)
+    {
+      add(.setting, nil, problem)
     }
     return obstacles.sorted { $0.line < $1.line }
   }

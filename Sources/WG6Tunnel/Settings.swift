@@ -1,3 +1,4 @@
+import Glibc
 import SystemPackage
 import WG6Linux
 
@@ -33,11 +34,7 @@ extension Tunnel {
       }
     }
     guard let refusal else { return }
-    if let need = Tunnel.need(of: name, except: interface) {
-      throw TunnelError(
-        "\(name) can't be set to \(value) (\(refusal)), and \(need). In a container, pass the option --sysctl "
-          + "\(name)=\(value) to docker or podman")
-    }
+    if let problem = MarkedAnswers.problem(refusal, except: interface) { throw TunnelError(problem) }
     tell("\(name) stays \(current): \(refusal); nothing here needs it")
   }
 
@@ -63,20 +60,35 @@ extension Tunnel {
     return settings
   }
 
-  /// Whether a reload has to set a setting that is not as it should be.
+  /// Whether a setting that is not as it should be can be set, or must be.
   func mustSet(_ name: String) -> Bool {
-    Sysctl.refusal(of: name) == nil || Tunnel.need(of: name, except: interface) != nil
+    Sysctl.refusal(of: name).map { MarkedAnswers.problem($0, except: interface) != nil } ?? true
+  }
+}
+
+/// The kernel setting that lets answers to marked datagrams pass a strict reverse path filter, the only one that tunnels
+/// change.
+enum MarkedAnswers {
+  /// Why an IPv4 default route would lose its peers' answers on this machine; `nil` if it would not.
+  static var problem: String? {
+    guard (try? Sysctl.value(of: Setup.markedAnswers)) != "1", let refusal = Sysctl.refusal(of: Setup.markedAnswers)
+    else {
+      return nil
+    }
+    return problem(refusal)
   }
 
-  /// Why a tunnel can't do without a setting; nil if it can.
-  private static func need(of name: String, except interface: String) -> String? {
-    guard name == Setup.markedAnswers else { return "the tunnel needs it" }
-    let directory = "/proc/sys/net/ipv4/conf"
-    let filters = StateDirectory.names(in: directory).filter { $0 != interface }.map { interface in
+  /// The same where the setting is off and can't be written. The tunnel's own interface gets no marked datagrams.
+  static func problem(_ refusal: Errno, except own: String? = nil) -> String? {
+    // A person without rights learns nothing of what root may do.
+    if geteuid() != 0 { return nil }
+    let filters = StateDirectory.names(in: "/proc/sys/net/ipv4/conf").filter { $0 != own }.map { interface in
       (interface, (try? Sysctl.value(of: "net/ipv4/conf/\(interface)/rp_filter")).flatMap { Int($0) } ?? 0)
     }
     return ReversePathFilter.strict(filters).map {
-      "without it the reverse path filter of \($0) (rp_filter = 1) drops what peers send"
+      "\(Setup.markedAnswers) can't be set to 1 (\(refusal)), and without it the reverse path filter of \($0) "
+        + "(rp_filter = 1) drops what peers send. In a container, pass the option --sysctl \(Setup.markedAnswers)=1 to "
+        + "docker or podman"
     }
   }
 }

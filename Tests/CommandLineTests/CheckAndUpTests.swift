@@ -48,6 +48,10 @@ struct `Check and up` {
       name: "a name without an address and a kill switch", interface: "KillSwitch = yes",
       peer: "AllowedIPs = 10.8.0.0/16\nEndpoint = nobody.invalid:51820", mention: ["with a kill switch in force"]),
     Trial(
+      name: "a setting that a container can't write", peer: "AllowedIPs = 0.0.0.0/0\nEndpoint = 192.0.2.1:51820",
+      machine: "sysctl -qw net.ipv4.conf.all.rp_filter=1; ip link add near type veth peer far; "
+        + "mount --bind -o ro /proc/sys /proc/sys", mention: ["--sysctl net.ipv4.conf.all.src_valid_mark=1"]),
+    Trial(
       name: "much at once", interface: "DNS = 192.0.2.53\nAddress = fd00:9::1/64\nListenPort = 51998\nPostUp = true",
       machine: withoutResolver
         + "sysctl -qw net.ipv6.conf.default.disable_ipv6=1; mount -t tmpfs none /dev/net; chmod 666 $FILE; block 51998",

@@ -47,6 +47,15 @@ import WG6Linux
     #expect(try told { $0.deviceProblem = "/dev/net/tun: none" } == ["device 1"])
     #expect(try told { $0.isPortFree = { $0 != 51820 } } == ["port 3"])
     #expect(try told { $0.firewallProblem = "no nftables" } == ["firewall 8"])
+    #expect(try told { $0.settingProblem = "read-only" } == [])
+    #expect(
+      try obstacles({ $0.settingProblem = "read-only" }, Self.text + ", 0.0.0.0/0").map { "\($0.kind) \($0.line)" }
+        == ["setting 1"])
+    #expect(
+      try obstacles(
+        { $0.settingProblem = "read-only" }, "[Interface]\nTable = off\n" + Self.text.dropFirst(12) + ", 0.0.0.0/0"
+      )
+      .isEmpty)
     #expect(try obstacles({ _ in }, hooksProblem: "open to all").map { "\($0.kind) \($0.line)" } == ["hooks 9"])
     #expect(try obstacles({ _ in }, hooksProblem: "open to all", runsHooks: false).isEmpty)
   }
