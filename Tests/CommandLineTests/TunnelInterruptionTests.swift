@@ -89,6 +89,54 @@ struct `Signals while a file's command runs` {
     #expect(!space.hasLink && !space.hasSocket)
   }
 
+  @Test func `a shell stops and continues a command of the file with Ctrl-Z and fg`() throws {
+    let space = try Namespace(device: false)
+    let file = try configuration(space, "PreUp = \(hanging(space))")
+    let script = """
+      import os, pty, sys, threading, time
+      shell, terminal = pty.fork()
+      if shell == 0: os.execv("/bin/bash", ["bash", "--norc", "--noprofile", "-i"])
+      said = b""
+      def listen():
+        global said
+        try:
+          while True: said += os.read(terminal, 4096)
+        except OSError: pass
+      threading.Thread(target=listen, daemon=True).start()
+      def stat(process): return open(f"/proc/{process}/stat").read().rsplit(")", 1)[1].split()
+      def children():
+        found = []
+        for name in os.listdir("/proc"):
+          try:
+            if name.isdigit() and stat(name)[1] == str(shell): found.append(name)
+          except OSError: pass
+        return found
+      def wait(what, condition):
+        for _ in range(1000):
+          if condition(): return
+          time.sleep(0.01)
+        sys.exit("in vain: " + what + repr(said))
+      os.write(terminal, " ".join(sys.argv[2:]).encode() + b"\\n")
+      wait("the command runs", lambda: os.path.exists(sys.argv[1]))
+      up = children()[0]
+      os.write(terminal, b"\\x1a")
+      wait("both stop", lambda: stat(up)[0] == "T" and b"Stopped" in said)
+      os.write(terminal, b"fg\\n")
+      wait("up goes on, and the command has the terminal", lambda: stat(up)[0] == "S" and stat(up)[5] != stat(up)[2])
+      os.write(terminal, b"\\x03")
+      wait("up ends", lambda: not children())
+      os.write(terminal, b"echo status=$?; exit\\n")
+      wait("the status", lambda: b"status=130" in said)
+      """
+    let outcome = try space.inside(
+      "/usr/bin/env", ["python3", "-c", script, pidFile(space), Programs.wg6, "up", file],
+      environment: ["WG6D": Programs.daemon!])
+    #expect(outcome.status == 0, "\(outcome.errors)")
+    let sleeper = try sleeping(space)
+    try waitUntil("nothing that the command had started runs") { hasEnded(sleeper) }
+    #expect(!space.hasLink && !space.hasSocket)
+  }
+
   // MARK: Surroundings
 
   private func pidFile(_ space: Namespace) -> String { "\(space.directory.path)/sleeper" }
