@@ -239,7 +239,7 @@ public final class Host {
     settle()
   }
 
-  func receive(_ datagram: Datagram) {
+  public func receive(_ datagram: Datagram) {
     let path = PackedPath(Path(to: datagram.source, from: endpoint.address, sourceInterface: 1))
     cause = world.observer?.arrival(of: datagram, at: self, in: world)
     var bytes = datagram.bytes
