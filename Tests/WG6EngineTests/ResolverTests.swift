@@ -184,4 +184,7 @@ private final class Listener {
     }
     try #require(result == 0 && listen(descriptor.rawValue, 5) == 0)
   }
+
+  // A program that another test starts has the descriptor until it runs: closing it here is not enough.
+  deinit { shutdown(descriptor.rawValue, Int32(SHUT_RDWR)) }
 }
