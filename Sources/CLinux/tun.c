@@ -55,6 +55,15 @@ int linux_tun_name(int descriptor, char *name) {
   return 0;
 }
 
+#ifndef TUNGETDEVNETNS
+#define TUNGETDEVNETNS _IO('T', 227)
+#endif
+
+int linux_tun_namespace(int descriptor) {
+  int namespace = ioctl(descriptor, TUNGETDEVNETNS);
+  return namespace < 0 ? -errno : namespace;
+}
+
 int linux_tun_write(int descriptor, int has_header, const void *packet, size_t length) {
   static const char nothing[HEADER_LENGTH];
   const struct iovec pieces[2] = {{(void *)nothing, HEADER_LENGTH}, {(void *)packet, length}};

@@ -1,4 +1,5 @@
 #include <linux/fib_rules.h>
+#include <linux/netfilter/nfnetlink.h>
 #include <linux/if_addr.h>
 #include <netlink/netlink.h>
 #include <netlink/msg.h>

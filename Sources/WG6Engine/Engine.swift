@@ -31,6 +31,7 @@ public final class Engine {
   private var isUp = false
   var routes = RouteReview()
   private var reports = ReportLog()
+  private var errorAnswers = ErrorAnswers()
   private let name: String
   private var reloader: Reloader?
   private var ending: Ending?
@@ -137,6 +138,7 @@ public final class Engine {
     for entry in ready { handle(entry.token) }
     handleHandshakes()
     handleRefusals()
+    errorAnswers.send(wires, log)
     device.handleEvents(now: Clock.now)
     device.advance(now: Clock.now)
     perform()

@@ -61,6 +61,11 @@ public struct TUN: ~Copyable, Sendable {
     return String(decoding: bytes.indices.prefix { bytes[$0] != 0 }.map { UInt8(bitPattern: bytes[$0]) }, as: UTF8.self)
   }
 
+  /// The network namespace that the interface is in by now.
+  public borrowing func namespace() throws(Errno) -> OwnedDescriptor {
+    try OwnedDescriptor(orErrno: linux_tun_namespace(descriptor.rawValue))
+  }
+
   /// The interface's index; 0 where it was deleted, or is in another network namespace.
   public var index: UInt32 { (try? name()).map { unsafe if_nametoindex($0) } ?? 0 }
 

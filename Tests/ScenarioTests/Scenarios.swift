@@ -119,6 +119,9 @@ struct Scenarios {
   @Test("What cannot go into the tunnel is answered at once, behind NAT as well", .needs("unreachable"))
   func unreachable() throws { try play("unreachable") }
 
+  @Test("An ICMP error comes from the machine that refused, by its address on the way back", .needs("error-sources"))
+  func errorSources() throws { try play("error-sources") }
+
   @Test(
     "Past a kill switch nothing leaves, whatever happens to the tunnel and whoever tries", .needs("leaks"),
     .timeLimit(.minutes(5)))

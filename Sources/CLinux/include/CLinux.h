@@ -13,6 +13,7 @@
 
 #include "confinement.h"
 #include "datagrams.h"
+#include "errors.h"
 #include "process.h"
 #include "interfaces.h"
 #include "tun.h"

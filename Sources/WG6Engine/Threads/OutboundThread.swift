@@ -68,10 +68,7 @@ struct OutboundThread: ~Copyable {
       for _ in 0..<Train.capacity {
         let length = unsafe wires.tun.read(into: path.room)
         if length > 0 {
-          if let answer = unsafe path.push(length: length, now: now, send: send) {
-            // An interface that went down meanwhile takes nothing, and nobody waits for it.
-            _ = unsafe wires.tun.write(answer)
-          }
+          if let answer = unsafe path.push(length: length, now: now, send: send) { unsafe hand(answer) }
           continue
         }
         path.flush(now: now, send: send)
@@ -86,6 +83,12 @@ struct OutboundThread: ~Copyable {
       path.pass()
     }
     return true
+  }
+
+  /// Has the control thread send an ICMP error. Where too many wait there already, it is lost, as any may be.
+  @inline(never) private func hand(_ error: UnsafeRawBufferPointer) {
+    guard let error = unsafe ComposedError(error), wires.errors.push(error) else { return }
+    wires.control.ring()
   }
 
   /// Whether the interface was deleted; the control thread is told then.

@@ -48,6 +48,23 @@ import WG6Protocol
   }
 }
 
+/// An ICMP error about a packet that can't be sent, on its way to the control thread: a whole packet.
+struct ComposedError {
+  private var bytes = InlineArray<1280, UInt8>(repeating: 0)
+  private var count = 0
+
+  /// Nil where it is longer than ICMP errors are.
+  init?(_ packet: UnsafeRawBufferPointer) {
+    guard packet.count <= bytes.count else { return nil }
+    count = packet.count
+    unsafe withUnsafeMutableBytes(of: &bytes) { unsafe $0.copyMemory(from: packet) }
+  }
+
+  func withBytes<Result>(_ body: (UnsafeRawBufferPointer) -> Result) -> Result {
+    unsafe withUnsafeBytes(of: bytes) { unsafe body(UnsafeRawBufferPointer(rebasing: $0[..<count])) }
+  }
+}
+
 /// A handshake message or a cookie reply on its way to the control thread.
 struct ArrivedMessage {
   var message: ControlMessage

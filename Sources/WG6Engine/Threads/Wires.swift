@@ -17,6 +17,10 @@ final class Wires: Sendable {
   /// Likewise: where datagrams went that did not arrive.
   let refusals = Ring<PackedPath>(capacity: 64)
 
+  /// From the outbound thread to the control thread: errors about packets that can't be sent. As many as may be sent at
+  /// once (`Limits.errorBurst`), nearly.
+  let errors = Ring<ComposedError>(capacity: 32)
+
   /// Wanted of the sockets.
   let offloads: Offloads
   /// What data is sealed and opened with; nil for the best.

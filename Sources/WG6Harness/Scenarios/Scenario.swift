@@ -30,7 +30,7 @@ public struct Scenario: Sendable {
     .counters, .packetSizes, .offloads, .transfer, .keys, .firstAnswers, .lateSettings, .nesting, .policyRouting,
     .sourceAddresses,
     .manyPrefixes,
-    .turnover, .unreachable, .leaks, .defaultRoute, .stress, .loadGenerator, .execution,
+    .turnover, .unreachable, .errorSources, .leaks, .defaultRoute, .stress, .loadGenerator, .execution,
     .sideBySide, .reloadUnderLoad, .reloadPairs, .crashMatrix, .exportedExclusions, .upSpeed,
   ]
 

@@ -23,7 +23,7 @@ extension Scenario {
       Undeliverable("a peer without endpoint", "fd78::9", "ip6[40] = 1 and ip6[41] = 3", error: EHOSTUNREACH),
     ]
     lab.say("programs on the tunnel's own machine")
-    for which in cases { try which.fails(lab, on: router, seenOn: "wg0") }
+    for which in cases { try which.fails(lab, on: router, seenOn: "lo") }
 
     try areLimited(lab, router)
     try areNotSentAboutErrors(lab, router)
@@ -68,7 +68,7 @@ extension Scenario {
     for (own, target, filter) in [
       (Tunnel.clientInner.v4, "10.77.0.9", "icmp[0] = 3"), (Tunnel.clientInner.v6, "fd77::9", "ip6[40] = 1"),
     ] {
-      let capture = try router.capture(on: "wg0", filter)
+      let capture = try router.capture(on: "lo", filter)
       let socket = try DatagramSocket(on: router, address: own, port: 7200)
       let address = try SocketAddress(target, 7200)
       let start = Clock.seconds
@@ -91,7 +91,7 @@ extension Scenario {
     for group in ["224.0.0.0/4", "ff00::/8"] {
       try router.ip(group.contains(":") ? "-6" : "-4", "route", "add", group, "dev", "wg0", "metric", "1")
     }
-    let capture = try router.capture(on: "wg0", "icmp[0] = 3 or ip6[40] = 1")
+    let capture = try router.capture(on: "lo", "icmp[0] = 3 or ip6[40] = 1")
     let into = try router.capture(on: "wg0", "dst host 10.77.0.9 or dst host fd77::9 or dst host 239.9.9.9")
 
     let v4 = try RawSocket(on: router, "10.77.0.9", transport: Int32(IPPROTO_RAW))

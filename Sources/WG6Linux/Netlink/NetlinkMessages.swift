@@ -30,6 +30,22 @@ import WG6Protocol
     _ = unsafe nla_put_u32(message, Int32(attribute), number)
   }
 
+  func put(byte: UInt8, as attribute: Int) {
+    _ = unsafe nla_put_u8(message, Int32(attribute), byte)
+  }
+
+  /// Two bytes in network order.
+  func put(networkOrder number: UInt16, as attribute: Int) {
+    _ = unsafe nla_put_u16(message, Int32(attribute), number.bigEndian)
+  }
+
+  /// Puts what `body` puts into one attribute.
+  func nest(_ attribute: Int, _ body: (borrowing NetlinkRequest) -> Void) {
+    let start = unsafe nla_nest_start(message, Int32(attribute))
+    body(self)
+    _ = unsafe nla_nest_end(message, start)
+  }
+
   func put(_ address: AddressBits, isIPv6: Bool, as attribute: Int) {
     var bytes: InlineArray<2, UInt64> = [address.high.bigEndian, address.low.bigEndian]
     _ = unsafe nla_put(message, Int32(attribute), isIPv6 ? 16 : 4, &bytes)
@@ -67,12 +83,61 @@ import WG6Protocol
     unsafe nlmsg_find_attr(message, Int32(MemoryLayout<Header>.size), Int32(attribute)) != nil
   }
 
+  /// An address that is an attribute of an attribute, behind a `Header`.
+  func address<Header: BitwiseCopyable>(_ path: [Int], behind _: Header.Type) -> IPAddress? {
+    guard let outermost = path.first,
+      var found = unsafe nlmsg_find_attr(message, Int32(MemoryLayout<Header>.size), Int32(outermost))
+    else { return nil }
+    for attribute in path.dropFirst() {
+      guard
+        let inner = unsafe nla_find(
+          nla_data(found).assumingMemoryBound(to: nlattr.self), nla_len(found), Int32(attribute))
+      else { return nil }
+      unsafe found = inner
+    }
+    return unsafe IPAddress(networkBytes: UnsafeRawBufferPointer(start: nla_data(found), count: Int(nla_len(found))))
+  }
+
   /// An attribute that is an address, behind a `Header`.
   func address<Header: BitwiseCopyable>(_ attribute: Int, behind _: Header.Type) -> IPAddress? {
     guard let found = unsafe nlmsg_find_attr(message, Int32(MemoryLayout<Header>.size), Int32(attribute)) else {
       return nil
     }
     return unsafe IPAddress(networkBytes: UnsafeRawBufferPointer(start: nla_data(found), count: Int(nla_len(found))))
+  }
+}
+
+extension NetlinkSocket {
+  /// Sends `request` and hands `body` what the kernel answers with: one message, or none and an error. Returns libnl's
+  /// result.
+  func ask(_ request: borrowing NetlinkRequest, _ body: (NetlinkAnswer) -> Void) -> Int32 {
+    guard unsafe nl_send_auto(socket, request.message) >= 0, let callbacks = unsafe nl_cb_alloc(NL_CB_DEFAULT) else {
+      return -NLE_FAILURE
+    }
+    defer { unsafe nl_cb_put(callbacks) }
+    return withoutActuallyEscaping(body) { body in
+      let listener = Listener(body)
+      unsafe nl_cb_set(
+        callbacks, NL_CB_VALID, NL_CB_CUSTOM,
+        { message, listener in
+          guard let header = unsafe nlmsg_hdr(message) else { return Int32(NL_SKIP.rawValue) }
+          let listener = unsafe Unmanaged<Listener>.fromOpaque(listener!).takeUnretainedValue()
+          unsafe listener.body(NetlinkAnswer(message: header))
+          // ctnetlink calls its single answer a part of several, and the last part never comes.
+          return Int32(NL_STOP.rawValue)
+        }, Unmanaged.passUnretained(listener).toOpaque())
+      return withExtendedLifetime(listener) {
+        // Either an error, or an answer and then an acknowledgement.
+        let result = unsafe nl_recvmsgs(socket, callbacks)
+        return unsafe result < 0 ? result : nl_wait_for_ack(socket)
+      }
+    }
+  }
+
+  private final class Listener {
+    let body: (NetlinkAnswer) -> Void
+
+    init(_ body: @escaping (NetlinkAnswer) -> Void) { self.body = body }
   }
 }
 

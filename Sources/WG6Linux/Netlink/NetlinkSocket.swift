@@ -1,14 +1,19 @@
 import CNetlink
+import Glibc
 import WG6Protocol
 
-/// A connection to the kernel's routing tables (rtnetlink), over libnl-route-3. One thread at a time.
+/// A connection to the kernel's routing tables (rtnetlink), over libnl-route-3, or to another part of it. One thread at a
+/// time.
 @safe public struct NetlinkSocket: ~Copyable {
   // SAFETY: allocated in init, freed in deinit, lent to libnl for the length of a call.
   let socket: OpaquePointer
 
-  public init() throws(NetlinkError) {
+  public init() throws(NetlinkError) { try self.init(NETLINK_ROUTE) }
+
+  /// - Parameter family: `NETLINK_ROUTE`, or another part of the kernel.
+  init(_ family: Int32) throws(NetlinkError) {
     guard let socket = unsafe nl_socket_alloc() else { throw NetlinkError(NLE_NOMEM, "open a netlink socket") }
-    let result = unsafe nl_connect(socket, NETLINK_ROUTE)
+    let result = unsafe nl_connect(socket, family)
     guard result >= 0 else {
       unsafe nl_socket_free(socket)
       throw NetlinkError(result, "open a netlink socket")
@@ -18,6 +23,13 @@ import WG6Protocol
 
   deinit {
     unsafe nl_socket_free(socket)
+  }
+
+  /// How long an answer is waited for; without it, for ever.
+  func setPatience(milliseconds: Int) {
+    var time = timeval(tv_sec: 0, tv_usec: milliseconds * 1000)
+    _ = unsafe setsockopt(
+      nl_socket_get_fd(socket), SOL_SOCKET, SO_RCVTIMEO, &time, socklen_t(MemoryLayout<timeval>.size))
   }
 
   /// Throws what `result` says where it is negative, as libnl's results are.

@@ -52,6 +52,15 @@ import WG6Protocol
     }
   }
 
+  /// The address that is to be sent from.
+  var source: IPAddress? {
+    guard let address = unsafe rtnl_route_get_pref_src(route), let base = unsafe nl_addr_get_binary_addr(address) else {
+      return nil
+    }
+    return unsafe IPAddress(
+      networkBytes: UnsafeRawBufferPointer(start: base, count: Int(nl_addr_get_len(address))))
+  }
+
   func leads(to interface: Int32) -> Bool { hops.contains { $0.interface == interface } }
 
   /// Where it leads to.

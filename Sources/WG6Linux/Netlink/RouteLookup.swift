@@ -13,6 +13,12 @@ extension NetlinkSocket {
     return answer(to: request)?.hops.first.map { UInt32($0.interface) }
   }
 
+  /// This machine's address on the route to `destination`; nil where the kernel knows no way.
+  func ownAddress(towards destination: IPAddress) -> IPAddress? {
+    guard let request = lookUp(destination.bits, from: nil, isIPv6: destination.isIPv6, 0) else { return nil }
+    return answer(to: request)?.source
+  }
+
   /// The largest packet, in bytes, that the route to `address` takes under `mark`: what the route says itself, else the
   /// MTU of its interface; `nil` where the kernel knows no way. Where that leads through `tunnel`, the machine's default
   /// route is taken for it, which the tunnel's own datagrams will go by.
@@ -59,26 +65,10 @@ extension NetlinkSocket {
 
   /// The one route that the kernel answers with; `nil` where it has none.
   private func answer(to request: borrowing NetlinkRequest) -> RouteEntry? {
-    guard unsafe nl_send_auto(socket, request.message) >= 0, let callbacks = unsafe nl_cb_alloc(NL_CB_DEFAULT) else {
-      return nil
+    var route: RouteEntry?
+    let result = ask(request) { answer in
+      route = route ?? RouteEntry(answer, Int32(answer.header(rtmsg.self)?.rtm_family ?? 0))
     }
-    defer { unsafe nl_cb_put(callbacks) }
-    var answer: RouteEntry?
-    let result = unsafe withUnsafeMutablePointer(to: &answer) { answer in
-      unsafe nl_cb_set(
-        callbacks, NL_CB_VALID, NL_CB_CUSTOM,
-        { message, answer in
-          guard let header = unsafe nlmsg_hdr(message) else { return Int32(NL_SKIP.rawValue) }
-          let found = unsafe NetlinkAnswer(message: header)
-          let answer = unsafe answer!.assumingMemoryBound(to: RouteEntry?.self)
-          let family = Int32(found.header(rtmsg.self)?.rtm_family ?? 0)
-          unsafe answer.pointee = answer.pointee ?? RouteEntry(found, family)
-          return Int32(NL_OK.rawValue)
-        }, answer)
-      // Either an error, or a route and then an acknowledgement.
-      let result = unsafe nl_recvmsgs(socket, callbacks)
-      return unsafe result < 0 ? result : nl_wait_for_ack(socket)
-    }
-    return result >= 0 ? answer : nil
+    return result >= 0 ? route : nil
   }
 }

@@ -9,10 +9,10 @@ enum Undeliverable {
 /// Answers to packets that can't be sent: ICMP (RFC 792) and ICMPv6 (RFC 4443) errors, so that programs fail at once
 /// rather than wait. Belongs to one thread.
 ///
-/// An answer goes back into the device, as if it came out of the tunnel, and so follows every rule that the machine has
-/// for packets from there: it finds its way back to whoever is behind this machine, through NAT as well, and into the
-/// interface's own network namespace. It says that it comes from where the packet was to go: a source of this
-/// machine's own would be taken for a forgery there (a "martian"), and any other might fail the reverse-path filter.
+/// Composed as packets from where the packet was to go, which needs to know nothing of the machine. Written to the device
+/// so, an error follows every rule that the machine has for packets out of the tunnel. Whoever can find out what this
+/// machine's own address is on the way to the sender sends it from there: what stands behind the IP header is right for
+/// both, but for ICMPv6's checksum.
 @safe struct ICMPErrors: ~Copyable {
   /// The longest error: RFC 4443 §2.4 (c). For IPv4 it is RFC 1812 §4.3.2.3 that says.
   private static let capacity = 1280
