@@ -7,7 +7,7 @@
 # make bench      (root) wg6 beside wireguard-go, into docs/performance.md; BENCH=--quick tries it and writes nothing
 # make bench-micro    the engine's parts, one by one; MICRO='--filter seal.*' chooses
 # make check-hot-path   what every packet runs through, as compiled, allocates and counts nothing
-# make install    PREFIX=/usr/local DESTDIR=
+# make install    PREFIX=/usr/local DESTDIR=; makes /etc/wireguard, for root alone, where it is missing
 # NO_INSTALL=1 keeps demo and test from installing Debian packages.
 
 PREFIX ?= /usr/local
@@ -25,6 +25,7 @@ TIME ?= 60
 BENCH ?= --write docs
 MICRO ?=
 
+configurations = $(DESTDIR)/etc/wireguard
 bindir = $(DESTDIR)$(PREFIX)/bin
 mandir = $(DESTDIR)$(PREFIX)/share/man
 bash_completions = $(DESTDIR)$(PREFIX)/share/bash-completion/completions
@@ -101,6 +102,7 @@ install: release
 	  [ -e "$$page" ] || continue; \
 	  install -D -m 644 "$$page" "$(mandir)/man$${page##*.}/$${page##*/}"; \
 	done
+	[ -d "$(configurations)" ] || install -d -m 700 "$(configurations)"
 	install -d $(bash_completions) $(zsh_completions) $(fish_completions)
 	$(RELEASE)/wg6 --generate-completion-script bash >$(bash_completions)/wg6
 	$(RELEASE)/wg6 --generate-completion-script zsh >$(zsh_completions)/_wg6
@@ -119,6 +121,7 @@ format:
 lint:
 	$(SWIFT) format lint --strict -r $(SOURCES)
 	scripts/check-comparisons
+	scripts/check-messages
 
 clean:
 	rm -rf .build
