@@ -9,7 +9,7 @@ public enum ControlSocket {
 
   /// Whether an interface can have this name; it becomes a file's name too. wg-quick's rule, less `.` and `..`.
   public static func isInterfaceName(_ name: String) -> Bool {
-    guard (1...15).contains(name.utf8.count), name != ".", name != ".." else { return false }
+    guard (1...longestName).contains(name.utf8.count), name != ".", name != ".." else { return false }
     return name.utf8.allSatisfy { character in
       switch character {
       case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"),
@@ -21,11 +21,24 @@ public enum ControlSocket {
     }
   }
 
+  /// What keeps `name` from being an interface's, in words; `nil` where nothing does.
+  public static func nameProblem(_ name: String) -> String? {
+    if isInterfaceName(name) { return nil }
+    if name.utf8.count > longestName {
+      return "'\(name)' is \(name.utf8.count) characters long, and an interface's name has at most \(longestName)"
+    }
+    return "'\(name)' is no interface's name: expected 1 to \(longestName) letters, digits and _ = + . -"
+  }
+
+  /// IFNAMSIZ less its NUL.
+  private static let longestName = 15
+
   public static func path(of interface: String) -> String {
     "\(directory)/\(interface).sock"
   }
 
-  /// The interfaces that a daemon answers for now, in the directory's order. Sockets that nobody listens on are skipped.
+  /// The interfaces that a daemon answers for now, in the directory's order. Sockets that no process listens on are
+  /// skipped; one that only root may ask counts.
   public static func interfaces() throws(Errno) -> [String] {
     let names: [String]
     do {
@@ -34,7 +47,17 @@ public enum ControlSocket {
       return []
     }
     return names.filter { $0.hasSuffix(".sock") }.map { String($0.dropLast(".sock".count)) }
-      .filter { isInterfaceName($0) && isAlive($0) }
+      .filter { isInterfaceName($0) && isServed($0) }
+  }
+
+  /// Whether a daemon answers for `interface`, or might if this process had the right to ask it.
+  private static func isServed(_ interface: String) -> Bool {
+    do {
+      _ = try ControlConnection(to: interface, waits: false)
+      return true
+    } catch {
+      return error == .timedOut || error == .permissionDenied
+    }
   }
 
   /// Whether a daemon answers for `interface`.

@@ -61,6 +61,6 @@ public struct UnknownOffload: Error, Equatable, CustomStringConvertible {
   public let name: String
 
   public var description: String {
-    "“\(name)” is no offload: expected all, or any of \(Offloads.kinds.map(\.name).joined(separator: ",")), with commas between them"
+    "'\(name)' is no offload: expected all, or any of \(Offloads.kinds.map(\.name).joined(separator: ",")), with commas between them"
   }
 }

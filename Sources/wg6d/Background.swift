@@ -83,6 +83,9 @@ struct Readiness {
     if let descriptor { _ = fcntl(descriptor, F_SETFD, FD_CLOEXEC) }
   }
 
+  /// Whether a process waits to hear how the start went: this one is in the background then.
+  var isAwaited: Bool { descriptor != nil }
+
   func ready() { tell(Readiness.word) }
 
   func failed(_ reason: String) { tell(reason) }

@@ -46,7 +46,10 @@ struct Wg6d {
     sources.cipher = arguments.cipher
     sources.threads = arguments.threads
     sources.reloader = Environment.value("WG6_RELOAD")
-    let log = Logger(label: "wg6d", factory: Environment.logHandler)
+    let isInBackground = readiness.isAwaited
+    let log = Logger(label: "wg6d") { label in
+      Environment.logHandler(label, interface: isInBackground ? arguments.interface : nil)
+    }
     do throws(StartError) {
       let engine = try Engine(sources, log: log)
       readiness.ready()
@@ -101,7 +104,9 @@ struct Arguments {
 
     Environment:
       LOG_LEVEL              silent, error, or verbose (debug is the same); without it,
-                             errors and what is missing on this machine
+                             errors and what is missing on this machine. In the background
+                             they go to the journal or syslog, and to standard error too
+                             if LOG_LEVEL is set
       WG_PROCESS_FOREGROUND  1 is the same as -f
       WG6_NO_OFFLOAD         all or a LIST: the same as --no-offload
       WG6_CIPHER             sodium: what does the work on every machine; vector: ipsec-mb,
@@ -125,7 +130,7 @@ struct Arguments {
     case "": break
     case "sodium": cipher = .sodium
     case "vector": cipher = .vector
-    case let other: return .misuse("WG6_CIPHER is “\(other)”: expected sodium or vector")
+    case let other: return .misuse("WG6_CIPHER is '\(other)': expected sodium or vector")
     }
     for word in words {
       switch word {
@@ -147,12 +152,10 @@ struct Arguments {
     guard names.count == 1, let interface = names.first else {
       return .misuse("expected one interface name\n\(usage)")
     }
-    guard ControlSocket.isInterfaceName(interface) else {
-      return .misuse("“\(interface)” is no interface name: expected 1 to 15 letters, digits and _ = + . -")
-    }
+    if let problem = ControlSocket.nameProblem(interface) { return .misuse(problem) }
     let most = Engine.Sources.mostThreads
     guard let threads = threads.isEmpty ? defaultThreads : Int(threads), (2...most).contains(threads) else {
-      return .misuse("“\(threads)” is no number of threads: expected 2 to \(most)")
+      return .misuse("'\(threads)' is no number of threads: expected 2 to \(most)")
     }
     return .run(
       Arguments(
@@ -181,7 +184,7 @@ enum Environment {
 
   static func descriptor(_ name: String) -> Int32? {
     guard let value = value(name) else { return nil }
-    guard let descriptor = Int32(value), descriptor >= 0 else { Wg6d.fail("\(name) is “\(value)”, expected a number") }
+    guard let descriptor = Int32(value), descriptor >= 0 else { Wg6d.fail("\(name) is '\(value)', expected a number") }
     return descriptor
   }
 
@@ -190,16 +193,24 @@ enum Environment {
   /// Whether the log was asked for, so that a daemon in the background keeps its standard error.
   static var wantsLog: Bool { value("LOG_LEVEL") != nil && !isSilent }
 
-  @Sendable static func logHandler(_ label: String) -> any LogHandler {
+  /// Where the log goes: to standard error in the foreground; in the background to the machine's own log, and to standard
+  /// error too where it was asked for.
+  ///
+  /// - Parameter interface: the interface of a daemon in the background.
+  static func logHandler(_ label: String, interface: String?) -> any LogHandler {
     if isSilent { return SwiftLogNoOpLogHandler() }
-    var handler = StreamLogHandler.standardError(label: label)
-    handler.logLevel =
+    let level: Logger.Level =
       switch value("LOG_LEVEL") {
       case "verbose", "debug": .debug
       case "error": .error
       default: .notice
       }
-    return handler
+    var stream = StreamLogHandler.standardError(label: label)
+    stream.logLevel = level
+    guard let interface else { return stream }
+    var system = SystemLogHandler(interface: interface)
+    system.logLevel = level
+    return wantsLog ? MultiplexLogHandler([system, stream]) : system
   }
 }
 
