@@ -1,4 +1,5 @@
 import Logging
+import WG6Config
 import WG6Protocol
 
 /// Tells what the device reports, at debug level, and no more of it than a reader can take: two hundred lines at once,
@@ -16,7 +17,7 @@ struct ReportLog {
       untold += 1
       return
     }
-    log.debug("\(report)\(untold == 0 ? "" : " (\(untold) reports before it left out)")")
+    log.debug("\(report)\(untold == 0 ? "" : " (\(counted(untold, "report")) before it left out)")")
     untold = 0
   }
 }

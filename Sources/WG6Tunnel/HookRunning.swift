@@ -24,8 +24,8 @@ extension Tunnel {
       if isEnded || takeSignal() { throw .interrupted(text) }
       switch ending {
       case .exited(0): continue
-      case .exited(let status): throw TunnelError("“\(text)” ended with status \(status)")
-      case .signalled(let signal): throw TunnelError("“\(text)” was ended by signal \(signal)")
+      case .exited(let status): throw TunnelError("'\(text)' ended with status \(status)")
+      case .signalled(let signal): throw TunnelError("'\(text)' was ended by signal \(signal)")
       }
     }
   }

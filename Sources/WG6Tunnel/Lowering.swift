@@ -23,7 +23,7 @@ extension Tunnel {
         }
         if try hasStrayRules() {
           throw TunnelError(
-            "it has rules that “wg6 up” did not make; who brought it up with wg-quick, should use “wg-quick down”")
+            "it has rules that 'wg6 up' did not make; who brought it up with wg-quick, should use 'wg-quick down'")
         }
         tell("stopping the daemon, and its interface with it")
         return try removeDevice()
@@ -101,7 +101,7 @@ extension Tunnel {
       // A new tunnel may have come up under the name meanwhile.
       guard try !isHere(), let journal = try readJournal(), journal.contains(.complete) else { return }
       let remains = undo(journal, keepingKillSwitch: unexpectedly)
-      if remains.hasKillSwitch { warn("the kill switch stays in force until the next “up” or “down”") }
+      if remains.hasKillSwitch { warn("the kill switch stays in force until the next 'up' or 'down'") }
       releasePrograms()
       if runsHooks { tryHooks(journal.entries.compactMap(\.postDown)) }
       end(journal, remains)
@@ -139,7 +139,7 @@ extension Tunnel {
       guard hasEnded else {
         throw TunnelError(
           "it is up already, and its interface is not here: it was renamed, or moved to another network namespace. "
-            + "“wg6 down \(interface)” takes it down")
+            + "'wg6 down \(interface)' takes it down")
       }
     }
     tell("cleaning up after a command or a daemon that died")

@@ -57,7 +57,7 @@ struct Conditions: Sendable {
     let error = Errno(rawValue: errno)
     // A person without rights learns nothing of what root may do.
     if geteuid() != 0, error == .permissionDenied { return nil }
-    return "\(path): \(error); “modprobe tun” makes it, and a container needs “--device \(path)”"
+    return "\(path): \(error); 'modprobe tun' makes it, and a container needs '--device \(path)'"
   }
 
   private static func isFree(_ port: UInt16) -> Bool {
@@ -98,7 +98,9 @@ extension TunnelFile {
     }
     if let problem = conditions.deviceProblem { add(.device, nil, problem) }
     if let port = configuration.listenPort, port != 0, !conditions.isPortFree(port) {
-      add(.port, lines.listenPort, "ListenPort = \(port) is in use by another program or tunnel")
+      add(
+        .port, lines.listenPort,
+        "ListenPort = \(port) is in use by \(PortHolder.describe(port: port) ?? "another program or tunnel")")
     }
     if let problem = conditions.firewallProblem, configuration.killSwitch != .off || configuration.clampsMSS {
       add(.firewall, configuration.killSwitch != .off ? lines.killSwitch : nil, problem)
@@ -129,7 +131,7 @@ extension Tunnel {
   /// Everything that is known of `file` before a tunnel comes up from it, and changes nothing: what keeps it from coming
   /// up, and the warnings that `up` prints. `failures` are the endpoints' names that have no address.
   ///
-  /// Of a tunnel that is up already, from “wg6 up”, the next thing is a reload: only what concerns that is in it.
+  /// Of a tunnel that is up already, from 'wg6 up', the next thing is a reload: only what concerns that is in it.
   public func review(
     _ file: TunnelFile, endpoints: [EndpointName: Endpoint], failures: [FileMistake]
   ) throws(TunnelError) -> (mistakes: [FileMistake], warnings: [FileMistake]) {

@@ -39,7 +39,7 @@ extension Tunnel {
       try stopIfInterrupted()
       try requireAbsence()
       try refuse(order.file, beforePreUp: !order.file.hooks.preUp.isEmpty)
-      tell("resolving \(order.file.configuration.peers.count { $0.endpoint != nil }) endpoints")
+      tell("resolving \(counted(order.file.configuration.peers.count { $0.endpoint != nil }, "endpoint"))")
       let endpoints = try order.file.endpoints(
         known: remains.known, retries: order.retries, isInterrupted: isInterrupted, waiting: order.waiting)
       for failure in endpoints.missing.values { warn("\(failure); the tunnel comes up without, and goes on asking") }
@@ -56,7 +56,7 @@ extension Tunnel {
         child?.send(signal: SIGTERM)
         let left = undo(journal, keepingKillSwitch: remains.hasKillSwitch)
         for problem in left.problems { warn(problem) }
-        if remains.hasKillSwitch { warn("the kill switch of before stays in force until the next “up” or “down”") }
+        if remains.hasKillSwitch { warn("the kill switch of before stays in force until the next 'up' or 'down'") }
         end(journal, left)
         throw error
       }
@@ -95,11 +95,14 @@ extension Tunnel {
     try close(setup.firewall, &journal)
     try write(.daemon, to: &journal)
     child = try startDaemon(order, &journal)
-    tell("configuring \(setup.device.peers.count) peers")
+    tell("configuring \(counted(setup.device.peers.count, "peer"))")
     do {
       try RemoteDevice(interface: interface).apply(setup.device)
     } catch {
-      throw TunnelError("the daemon refused the configuration: \(error.reason)")
+      guard error.errno == EADDRINUSE, let port = setup.device.listenPort else {
+        throw TunnelError("the daemon refused the configuration: \(error.reason)")
+      }
+      throw TunnelError(portInUse: port)
     }
     Fault.point()
 
@@ -193,8 +196,7 @@ extension Tunnel {
       return port != 0 && (wanted == 0 || port == wanted)
     }
     guard isBound else {
-      throw TunnelError(
-        wanted == 0 ? "no UDP port could be bound" : "ListenPort = \(wanted) could not be bound; is it in use?")
+      throw wanted == 0 ? TunnelError("no UDP port could be bound") : TunnelError(portInUse: wanted)
     }
     tell("listening on port \(port)")
   }
@@ -228,6 +230,13 @@ extension TunnelFile {
       if !name.isAddress { entries.append(.found(name.text, found)) }
     }
     return entries
+  }
+}
+
+extension TunnelError {
+  /// Names the port, and the program that has it where that can be seen.
+  fileprivate init(portInUse port: UInt16) {
+    self.init("ListenPort = \(port) is in use by \(PortHolder.describe(port: port) ?? "another program or tunnel")")
   }
 }
 

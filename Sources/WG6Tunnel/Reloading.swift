@@ -26,7 +26,7 @@ extension Tunnel {
     _ file: TunnelFile, isTrial: Bool, program: String, name: (PublicKey) -> String
   ) throws(TunnelError) -> [String] {
     guard var journal = try readJournal(), journal.contains(.complete), !journal.contains(.leaving) else {
-      throw TunnelError("it is not up, or was not brought up by “wg6 up”")
+      throw TunnelError("it is not up, or was not brought up by 'wg6 up'")
     }
     var mark: UInt32?
     for case .mark(let number) in journal.entries { mark = number }

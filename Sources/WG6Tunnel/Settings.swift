@@ -96,7 +96,7 @@ enum MarkedAnswers {
 /// The kernel's check that a packet came from where an answer would go (RFC 3704).
 enum ReversePathFilter {
   /// The first interface on which the check is strict, which the kernel decides by the larger of two settings: the
-  /// interface's own, and that of “all”. 1 is strict, 2 is loose.
+  /// interface's own, and that of 'all'. 1 is strict, 2 is loose.
   static func strict(_ settings: [(interface: String, value: Int)]) -> String? {
     let all = settings.first { $0.interface == "all" }?.value ?? 0
     return settings.first {

@@ -91,7 +91,7 @@ extension Tunnel {
     if routes.count <= 20 {
       for route in routes { tell("route \(route.prefix)\(route.tableText)") }
     } else {
-      tell("\(routes.count) routes")
+      tell(counted(routes.count, "route"))
     }
     try write(routes.map { .route($0) }, to: &journal)
     do {
@@ -115,12 +115,12 @@ extension Tunnel {
         do throws(NetlinkError) {
           try netlink.addRule(chosen)
         } catch {
-          throw TunnelError("the rule “\(chosen)”: \(error.reason)")
+          throw TunnelError("the rule '\(chosen)': \(error.reason)")
         }
       }
       _ = consume turn
     } catch let error as NetlinkError {
-      throw TunnelError("the rule “\(rule)”: \(error.reason)")
+      throw TunnelError("the rule '\(rule)': \(error.reason)")
     } catch let error as TunnelError {
       throw error
     } catch {

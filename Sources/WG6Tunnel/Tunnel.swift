@@ -46,7 +46,7 @@ public struct TunnelError: Error, Sendable, CustomStringConvertible {
   /// By a signal.
   static let interrupted = TunnelError("interrupted")
   /// By a signal, while one of the file's commands ran.
-  static func interrupted(_ command: String) -> TunnelError { TunnelError("interrupted; ended “\(command)”") }
+  static func interrupted(_ command: String) -> TunnelError { TunnelError("interrupted; ended '\(command)'") }
 }
 
 /// A configuration file that was read, and where it stands.

@@ -31,7 +31,7 @@ public struct ControlAnswerParser: ~Copyable {
     if line.byteCount == 0 { return finish() }
     guard error == nil else { return nil }
     guard let equals = line.firstIndex(of: UInt8(ascii: "=")) else {
-      refuse("no “=”", "key=value")
+      refuse("no '='", "key=value")
       return nil
     }
     read(line.extracting(0..<equals), line.extracting(equals + 1..<line.byteCount))

@@ -74,11 +74,12 @@ public struct ControlRequestParser: ~Copyable {
 
   private mutating func read(_ line: RawSpan) {
     guard line.byteCount <= ControlRequestParser.maximumLineLength else {
-      return refuse(EINVAL, "\(line.byteCount) bytes, expected at most \(ControlRequestParser.maximumLineLength)")
+      return refuse(
+        EINVAL, "\(counted(line.byteCount, "byte")), expected at most \(ControlRequestParser.maximumLineLength)")
     }
     // The text of a line that is no `key=value` is not quoted: it may be a key that lost its name.
     guard let equals = line.firstIndex(of: UInt8(ascii: "=")) else {
-      return refuse(EPROTO, "\(line.byteCount) characters without “=”, expected key=value")
+      return refuse(EPROTO, "\(counted(line.byteCount, "character")) without '=', expected key=value")
     }
     let key = line.extracting(0..<equals)
     let value = line.extracting(equals + 1..<line.byteCount)
@@ -148,7 +149,7 @@ public struct ControlRequestParser: ~Copyable {
     if key.equals("allowed_ip") {
       let removes = value.byteCount > 0 && value[text: 0] == UInt8(ascii: "-")
       guard let prefix = IPPrefix(text: value.extracting((removes ? 1 : 0)..<value.byteCount)) else {
-        return refuse(EINVAL, "allowed_ip=\(value.quotable), expected address/length, with “-” in front to remove it")
+        return refuse(EINVAL, "allowed_ip=\(value.quotable), expected address/length, with '-' in front to remove it")
       }
       peer!.allowedIPs.append(removes ? .remove(prefix) : .add(prefix))
     } else if key.equals("preshared_key") {
@@ -206,7 +207,9 @@ public struct ControlRequestParser: ~Copyable {
 
   /// A key's value is told by its length alone: it may be a secret with one digit missing.
   private mutating func refuseKey(_ name: StaticString, _ value: RawSpan) {
-    let read = value.byteCount == KeyHex.encodedLength ? "other characters than those" : "\(value.byteCount) characters"
+    let read =
+      value.byteCount == KeyHex.encodedLength
+      ? "other characters than those" : "\(counted(value.byteCount, "character"))"
     refuse(EINVAL, "\(name) of \(read), expected 64 hexadecimal digits")
   }
 
@@ -217,7 +220,7 @@ public struct ControlRequestParser: ~Copyable {
       let character = key[text: index]
       isWord = (UInt8(ascii: "a")...UInt8(ascii: "z")).contains(character | 0x20) || character == UInt8(ascii: "_")
     }
-    return isWord ? "the key “\(key.string)”" : "an unknown key of \(key.byteCount) characters"
+    return isWord ? "the key '\(key.string)'" : "an unknown key of \(counted(key.byteCount, "character"))"
   }
 
   private mutating func refuse(_ errno: Int32, _ message: String) {

@@ -60,20 +60,21 @@ public struct AddressBook: Sendable {
     guard let nameRange = content.word(from: 0) else { return nil }
     let name = content.extracting(nameRange)
     guard AddressBook.isName(name) else {
-      return "read the name “\(name.quotable)”, expected 1 to 63 letters, digits, “_”, “-” or “.”"
+      return "read the name '\(name.quotable)', expected 1 to 63 letters, digits, '_', '-' or '.'"
     }
     guard let keyRange = content.word(from: nameRange.upperBound) else {
-      return "read “\(name.string)” and no key, expected a name, a public key and perhaps a note"
+      return "read '\(name.string)' and no key, expected a name, a public key and perhaps a note"
     }
     let keyText = content.extracting(keyRange)
     guard let key = KeyBase64.decode(keyText, { PublicKey(bytes: $0) }) ?? nil else {
-      return "read a key of \(keyText.byteCount) characters, expected a public key of 44 characters of base64"
+      return
+        "read a key of \(counted(keyText.byteCount, "character")), expected a public key of 44 characters of base64"
     }
     if let other = byName[name.string] {
-      return "read the name “\(name.string)” again, expected another than on line \(entries[other].line)"
+      return "read the name '\(name.string)' again, expected another than on line \(entries[other].line)"
     }
     if let other = byKey[key] {
-      return "read the key of “\(entries[other].name)” again, expected another than on line \(entries[other].line)"
+      return "read the key of '\(entries[other].name)' again, expected another than on line \(entries[other].line)"
     }
     let note = content.extracting(content.trimming(keyRange.upperBound..<content.byteCount)).string
     byName[name.string] = entries.count

@@ -77,7 +77,8 @@ struct ConfigurationReader: ~Copyable {
     content.withBytes { content in
       if content[text: 0] == UInt8(ascii: "[") { return startSection(content) }
       guard let equals = content.firstIndex(of: UInt8(ascii: "=")) else {
-        return refuse("read \(content.byteCount) characters without “=”, expected [Interface], [Peer] or Key = value")
+        return refuse(
+          "read \(counted(content.byteCount, "character")) without '=', expected [Interface], [Peer] or Key = value")
       }
       let keyText = content.extracting(0..<equals)
       let value = content.extracting(equals + 1..<content.byteCount)
@@ -129,7 +130,7 @@ struct ConfigurationReader: ~Copyable {
     let word = text.byteCount <= 32 ? text.string.lowercased() : ""
     let sectionName = section == .peer ? "[Peer]" : "[Interface]"
     if let key = ConfigurationKeys.known(in: section, .quick).first(where: { text.equalsIgnoringCase($0) }) {
-      refuse("read \(key), which only “up” knows, expected \(ConfigurationKeys.list(known))")
+      refuse("read \(key), which only 'up' knows, expected \(ConfigurationKeys.list(known))")
     } else if let key = ConfigurationKeys.ofOtherSection(word, section: section) {
       refuse("read \(key) in \(sectionName), expected it in \(section == .peer ? "[Interface]" : "[Peer]")")
     } else {
@@ -187,6 +188,6 @@ struct ConfigurationReader: ~Copyable {
         (UInt8(ascii: "a")...UInt8(ascii: "z")).contains(character | 0x20) || character == UInt8(ascii: "_")
         || character == UInt8(ascii: "-") || (UInt8(ascii: "0")...UInt8(ascii: "9")).contains(character)
     }
-    return isWord ? "the key “\(text.string)”" : "an unknown key of \(text.byteCount) characters"
+    return isWord ? "the key '\(text.string)'" : "an unknown key of \(counted(text.byteCount, "character"))"
   }
 }

@@ -33,7 +33,7 @@ public struct EndpointName: Hashable, Sendable, CustomStringConvertible {
       guard hostEnd != nil else {
         throw ValueMistake(
           expected: "a closing bracket, as in [2001:db8::1]:51820",
-          wgMessage: "Unable to find matching brace of endpoint: `\(value.quotable)'")
+          wgMessage: "Unable to find matching brace of endpoint: '\(value.quotable)'")
       }
     } else {
       hostEnd = value.lastIndex(of: UInt8(ascii: ":"))
@@ -42,14 +42,14 @@ public struct EndpointName: Hashable, Sendable, CustomStringConvertible {
     guard let hostEnd, portStart < value.byteCount, value[text: portStart - 1] == UInt8(ascii: ":") else {
       throw ValueMistake(
         expected: "a port behind a colon, as in vpn.example.org:51820 or [2001:db8::1]:51820",
-        wgMessage: "Unable to find port of endpoint: `\(value.quotable)'")
+        wgMessage: "Unable to find port of endpoint: '\(value.quotable)'")
     }
     let host = value.extracting((isBracketed ? 1 : 0)..<hostEnd)
     let port = value.extracting(portStart..<value.byteCount)
     guard let number = port.decimal(upTo: 65535) ?? ValueText.serviceNamed(port).map(UInt64.init), number > 0 else {
       throw ValueMistake(
-        expected: "a port, 1 to 65535, instead of “\(port.quotable)”",
-        wgMessage: "Servname not supported for ai_socktype: `\(value.quotable)'")
+        expected: "a port, 1 to 65535, instead of '\(port.quotable)'",
+        wgMessage: "Servname not supported for ai_socktype: '\(value.quotable)'")
     }
     octalAddress = EndpointName.octalAddress(host)
     if octalAddress == nil { try EndpointName.check(host, of: value) }
@@ -85,15 +85,15 @@ public struct EndpointName: Hashable, Sendable, CustomStringConvertible {
   /// Refuses what no resolver could make sense of, so that a slip of the pen is not looked up in the DNS first.
   private static func check(_ host: RawSpan, of value: RawSpan) throws(ValueMistake) {
     // Not made for the many that are right.
-    var wgMessage: String { "Name or service not known: `\(value.quotable)'" }
+    var wgMessage: String { "Name or service not known: '\(value.quotable)'" }
     if host.firstIndex(of: UInt8(ascii: ":")) != nil {
       let percent = host.firstIndex(of: UInt8(ascii: "%"))
       guard let address = IPAddress(text: host.extracting(0..<(percent ?? host.byteCount))) else {
-        throw ValueMistake(expected: "an IPv6 address instead of “\(host.quotable)”", wgMessage: wgMessage)
+        throw ValueMistake(expected: "an IPv6 address instead of '\(host.quotable)'", wgMessage: wgMessage)
       }
       if let percent, !isInterface(host.extracting(percent + 1..<host.byteCount)) || !address.isLinkLocal {
         throw ValueMistake(
-          expected: "an interface behind “%”, and a link-local address before it", wgMessage: wgMessage)
+          expected: "an interface behind '%', and a link-local address before it", wgMessage: wgMessage)
       }
       return
     }
@@ -111,7 +111,7 @@ public struct EndpointName: Hashable, Sendable, CustomStringConvertible {
     }
     guard isName, !isNumeric || IPAddress(text: host) != nil else {
       throw ValueMistake(
-        expected: "an address or the name of a host instead of “\(host.quotable)”", wgMessage: wgMessage)
+        expected: "an address or the name of a host instead of '\(host.quotable)'", wgMessage: wgMessage)
     }
   }
 }
@@ -123,7 +123,7 @@ public struct ResolutionFailure: Error, Sendable, CustomStringConvertible {
   public let reason: String
 
   /// As `wg` says it.
-  public var description: String { "\(reason): `\(name.text)'" }
+  public var description: String { "\(reason): '\(name.text)'" }
 }
 
 extension EndpointName {
@@ -177,7 +177,7 @@ extension EndpointName {
     if environment == "infinity" { return nil }
     guard let number = UInt32(environment), number <= UInt32(Int32.max) else {
       throw ValueMistake(
-        expected: "a number or infinity", wgMessage: "Unable to parse WG_ENDPOINT_RESOLUTION_RETRIES: `\(environment)'")
+        expected: "a number or infinity", wgMessage: "Unable to parse WG_ENDPOINT_RESOLUTION_RETRIES: '\(environment)'")
     }
     return Int(number)
   }

@@ -33,7 +33,7 @@ public struct FileMistakes: Error, Sendable, CustomStringConvertible {
 }
 
 /// The word of `known` that a person who typed `word` most likely meant; `nil` where none is near.
-func nearestWord(to word: String, among known: [String]) -> String? {
+public func nearestWord(to word: String, among known: [String]) -> String? {
   let wanted = Array(word.lowercased().utf8)
   let distances = known.map { (word: $0, distance: editDistance(wanted, Array($0.lowercased().utf8))) }
   guard let nearest = distances.min(by: { $0.distance < $1.distance }) else { return nil }

@@ -6,6 +6,11 @@ public struct FileFailure: Error, Sendable, CustomStringConvertible {
   public let path: String
   public let errno: Int32
 
+  public init(path: String, errno: Int32) {
+    self.path = path
+    self.errno = errno
+  }
+
   /// The system's text for the reason alone.
   public var reason: String { unsafe String(cString: strerror(errno)) }
   public var description: String { "\(path): \(reason)" }

@@ -177,7 +177,7 @@ extension RawSpan {
     (0..<byteCount).allSatisfy { byte(at: $0) == UInt8(ascii: ".") || isDigit(at: $0) }
   }
 
-  /// Whether this may be a domain's name; “.” is the root.
+  /// Whether this may be a domain's name; '.' is the root.
   fileprivate var isDomain: Bool {
     guard byteCount > 0, byteCount <= 253 else { return false }
     return (0..<byteCount).allSatisfy { index in

@@ -92,10 +92,10 @@ extension ConfigurationReader {
   private mutating func checkSigns(of list: AllowedIPList) throws(ValueMistake) {
     for case .remove(let prefix) in list.changes {
       throw ValueMistake(
-        expected: "no “-”, which would leave nothing out; ExcludedIPs = \(prefix) keeps that outside",
+        expected: "no '-', which would leave nothing out; ExcludedIPs = \(prefix) keeps that outside",
         wgMessage: "")
     }
-    if !list.replaces { warn(.plusSign, "AllowedIPs: “+” changes nothing in a tunnel's file") }
+    if !list.replaces { warn(.plusSign, "AllowedIPs: '+' changes nothing in a tunnel's file") }
   }
 
   /// Runs `body` and reports its mistake with the key and the value as it was written.
@@ -120,7 +120,8 @@ extension ConfigurationReader {
   /// A key's value is told by its length alone.
   private mutating func refuseKey(_ key: String, _ value: RawSpan, orName: Bool = false) {
     let read =
-      value.byteCount == KeyBase64.encodedLength ? "44 characters that are no key" : "\(value.byteCount) characters"
+      value.byteCount == KeyBase64.encodedLength
+      ? "44 characters that are no key" : "\(counted(value.byteCount, "character"))"
     refuse("read \(key) of \(read), expected 44 characters of base64\(orName ? ", or @name" : "")")
   }
 }

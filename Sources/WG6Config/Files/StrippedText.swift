@@ -24,7 +24,7 @@ extension ConfigurationFile {
 }
 
 extension RawSpan {
-  /// A line's key in lower case: what stands before “#” and “=”, white space left out, as the reader sees it; of long
+  /// A line's key in lower case: what stands before '#' and '=', white space left out, as the reader sees it; of long
   /// ones the beginning.
   fileprivate var quickKey: String {
     var key: [UInt8] = []

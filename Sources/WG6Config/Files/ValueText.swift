@@ -17,7 +17,7 @@ public enum ValueText {
     if let number = text.decimal(upTo: 65535) { return UInt16(number) }
     let wgMessage =
       text.byteCount == 0
-      ? "Unable to parse empty port" : "Servname not supported for ai_socktype: `\(text.quotable)'"
+      ? "Unable to parse empty port" : "Servname not supported for ai_socktype: '\(text.quotable)'"
     guard let port = serviceNamed(text) else {
       throw ValueMistake(expected: "a port, 0 to 65535", wgMessage: wgMessage)
     }
@@ -30,7 +30,7 @@ public enum ValueText {
     guard let mark = text.decimalOrHexadecimal(upTo: UInt64(UInt32.max)) else {
       throw ValueMistake(
         expected: "off or a number, 0 to 0xffffffff",
-        wgMessage: "Fwmark is neither 0/off nor 0-0xffffffff: `\(text.quotable)'")
+        wgMessage: "Fwmark is neither 0/off nor 0-0xffffffff: '\(text.quotable)'")
     }
     return UInt32(mark)
   }
@@ -41,7 +41,7 @@ public enum ValueText {
     guard let seconds = text.decimal(upTo: 65535) else {
       throw ValueMistake(
         expected: "off or seconds, 1 to 65535",
-        wgMessage: "Persistent keepalive interval is neither 0/off nor 1-65535: `\(text.quotable)'")
+        wgMessage: "Persistent keepalive interval is neither 0/off nor 1-65535: '\(text.quotable)'")
     }
     return UInt16(seconds)
   }
@@ -98,16 +98,16 @@ public struct AllowedIPList: Sendable {
     let slash = text.firstIndex(of: UInt8(ascii: "/")) ?? text.byteCount
     guard let address = IPAddress(text: text.extracting(0..<slash)) else {
       throw ValueMistake(
-        expected: "an IPv4 or IPv6 address instead of “\(text.extracting(0..<slash).quotable)”",
-        wgMessage: "Unable to parse IP address: `\(text.extracting(0..<slash).quotable)'")
+        expected: "an IPv4 or IPv6 address instead of '\(text.extracting(0..<slash).quotable)'",
+        wgMessage: "Unable to parse IP address: '\(text.extracting(0..<slash).quotable)'")
     }
     var length = address.bitWidth
     if slash < text.byteCount {
       let digits = text.extracting(slash + 1..<text.byteCount)
       guard let number = digits.decimal(upTo: UInt64(address.bitWidth)) else {
         throw ValueMistake(
-          expected: "a prefix length, 0 to \(address.bitWidth), instead of “\(digits.quotable)”",
-          wgMessage: "AllowedIP is not in the correct format: `\(text.quotable)'")
+          expected: "a prefix length, 0 to \(address.bitWidth), instead of '\(digits.quotable)'",
+          wgMessage: "AllowedIP is not in the correct format: '\(text.quotable)'")
       }
       length = Int(number)
     }

@@ -80,7 +80,7 @@ extension RawSpan {
   /// The bytes as a message may quote them: at most 60 characters, everything unprintable shown as `?`, and nothing that
   /// could be a key, or most of one, in the wrong place.
   var quotable: String {
-    if resemblesKey { return "(\(byteCount) characters that look like a key)" }
+    if resemblesKey { return "(\(counted(byteCount, "character")) that look like a key)" }
     var text = ""
     for index in 0..<Swift.min(byteCount, 60) {
       let character = byte(at: index)
@@ -124,7 +124,7 @@ extension RawSpan {
     case (0x20..<0x7F, 0), (0, 0x20..<0x7F): encoding = "UTF-16"
     default: return nil
     }
-    return "read text in \(encoding), expected UTF-8; “iconv -f \(encoding) -t UTF-8” converts it"
+    return "read text in \(encoding), expected UTF-8; 'iconv -f \(encoding) -t UTF-8' converts it"
   }
 
   /// Whether every byte is zero, looking at all of them.

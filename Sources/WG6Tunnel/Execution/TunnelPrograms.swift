@@ -5,10 +5,10 @@ extension Tunnel {
   func releasePrograms() {
     do throws(ExecutionError) {
       if try TunnelExecution.remove(interface: interface) {
-        warn("programs that “wg6 exec” started still run; they stay cut off until they end")
+        warn("programs that 'wg6 exec' started still run; they stay cut off until they end")
       }
     } catch {
-      warn("what programs of “wg6 exec” had is not removed: \(error)")
+      warn("what programs of 'wg6 exec' had is not removed: \(error)")
     }
   }
 
@@ -17,7 +17,7 @@ extension Tunnel {
     do throws(ExecutionError) {
       try TunnelExecution.refresh(link)
     } catch {
-      warn("the ways of programs of “wg6 exec” are not up to date: \(error)")
+      warn("the ways of programs of 'wg6 exec' are not up to date: \(error)")
     }
   }
 }

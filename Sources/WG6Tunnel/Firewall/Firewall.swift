@@ -72,7 +72,7 @@ public struct FirewallError: Error, Sendable, Equatable, CustomStringConvertible
     let text = lines[first].split(separator: "Error: ", maxSplits: 1).last ?? ""
     // A set of many prefixes is one long line.
     let place = lines.dropFirst(first + 1).first.map { $0.drop { $0 == " " }.prefix(120) } ?? ""
-    self.init(reason: place.isEmpty ? "\(text)" : "\(text), at “\(place)”", details: details)
+    self.init(reason: place.isEmpty ? "\(text)" : "\(text), at '\(place)'", details: details)
   }
 }
 
