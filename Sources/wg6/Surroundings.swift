@@ -18,26 +18,13 @@ func systemText(_ number: Int32) -> String {
   unsafe String(cString: strerror(number))
 }
 
-/// Writes a line to standard error.
-func complain(_ line: some StringProtocol) {
-  var text = WipedBytes()
-  text.append("\(line)\n")
-  try? text.writeAll(to: STDERR_FILENO)
-}
-
-/// Says why, and ends the command with status 1.
-func failure(_ line: some StringProtocol) -> ExitCode {
-  complain(line)
-  return .failure
-}
-
 extension WipedBytes {
   /// Writes everything to standard output; a reader that went away is no news.
   func print() throws {
     do {
       try writeAll(to: STDOUT_FILENO)
     } catch {
-      throw failure("\(programName): standard output: \(error)")
+      throw failure("standard output: \(error)")
     }
   }
 }
@@ -64,7 +51,20 @@ func say(_ line: String = "") throws {
 
 /// The address book, where there is one.
 enum KnownKeys {
-  static var path: String { environment("WG6_KEYS") ?? AddressBook.defaultPath }
+  /// `WG6_KEYS`, where that names a file.
+  private static var chosen: String? { environment("WG6_KEYS").flatMap { $0.isEmpty ? nil : $0 } }
+
+  static var path: String { chosen ?? AddressBook.defaultPath }
+
+  /// Refuses a `WG6_KEYS` that names no file that can be read, whether or not a name is looked up in it.
+  static func check() throws {
+    guard let chosen else { return }
+    do {
+      _ = try WipedBytes(contentsOf: chosen)
+    } catch {
+      throw failure("WG6_KEYS=\(chosen): \(error.reason)\(Rights.hint(error.errno))")
+    }
+  }
 
   /// The book; `nil` where no file is.
   static func read() throws(FileMistakes) -> AddressBook? {
@@ -73,17 +73,20 @@ enum KnownKeys {
       text = try WipedBytes(contentsOf: path)
     } catch {
       if error.errno == ENOENT || error.errno == ENOTDIR { return nil }
-      throw FileMistakes([FileMistake(file: path, line: 1, message: error.reason)])
+      throw FileMistakes([FileMistake(file: path, line: 1, message: "\(error.reason)\(Rights.hint(error.errno))")])
     }
     return try text.withBytes { (bytes: RawSpan) throws(FileMistakes) in try AddressBook(reading: bytes, named: path) }
   }
 
-  /// The book for printing names: one with mistakes is mentioned and left aside.
-  static func forDisplay() -> AddressBook {
+  /// The book for printing names. The usual one may have mistakes or be unreadable: it is left aside, with a warning. One
+  /// that `WG6_KEYS` names ends the command then.
+  static func forDisplay() throws -> AddressBook {
+    try check()
     do {
       return try read() ?? AddressBook()
     } catch {
-      for mistake in error.mistakes { complain("Warning: \(mistake)") }
+      guard chosen == nil else { throw failure(error) }
+      for mistake in error.mistakes { warn(mistake) }
       return AddressBook()
     }
   }

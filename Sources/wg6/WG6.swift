@@ -12,7 +12,7 @@ struct WG6: ParsableCommand {
     abstract: "Sets up and looks after WireGuard tunnels.",
     discussion: """
       Two machines, each with a key of its own:
-        umask 077; wg6 genkey | tee private.key | wg6 pubkey
+        umask 077; wg6 genkey >private.key && wg6 pubkey <private.key
 
       A file like /etc/wireguard/wgnet.conf on each:
         [Interface]
@@ -41,12 +41,12 @@ struct WG6: ParsableCommand {
       ENVIRONMENT: WG6_KEYS the address book (/etc/wireguard/keys); WG6D the daemon to start; WG_COLOR_MODE always, never \
       or auto; WG_HIDE_KEYS=never shows private keys; WG_ENDPOINT_RESOLUTION_RETRIES a number or infinity.
 
-      EXIT STATUS: 0 done; 1 failed, with the reason on standard error, or a command that wg has was misused; 2 “check” \
-      found something strange; 64 another command was misused; with “exec”, the program's.
+      EXIT STATUS: 0 done; 1 failed, with the reason on standard error, or a command that wg has was misused; 2 'check' \
+      found something strange; 64 another command was misused; with 'exec', the program's.
       """,
     version: "wg6 v\(version)",
     subcommands: [
-      Up.self, Down.self, Reload.self, Save.self, Exec.self, Check.self, Routes.self, Export.self, Strip.self,
+      Up.self, Down.self, Reload.self, Save.self, Exec.self, Log.self, Check.self, Routes.self, Export.self, Strip.self,
       Show.self,
       Showconf.self, Set.self, Setconf.self, Addconf.self, Syncconf.self, Genkey.self, Genpsk.self, Pubkey.self,
       Resolve.self, Version.self,
@@ -57,11 +57,15 @@ struct WG6: ParsableCommand {
     // Keys pass through this process: no dump, no look from outside. It goes on without where the kernel refuses.
     _ = coreLimit
     _ = linux_prevent_core_dumps()
-    let arguments = Array(CommandLine.arguments.dropFirst())
+    let words = Array(CommandLine.arguments.dropFirst())
+    if let script = CompletionScript.text(for: words) {
+      print(script)
+      return
+    }
+    let arguments = arranged(words)
     refuseUnknownSubcommand(arguments.first)
     do {
-      // `wg -v` tells the version; elsewhere -v asks for steps.
-      var command = try parseAsRoot(arguments == ["-v"] ? ["version"] : arguments)
+      var command = try parseAsRoot(arguments)
       try command.run()
     } catch {
       // Misuse of what `wg` has is told as `wg` tells it.
@@ -69,7 +73,11 @@ struct WG6: ParsableCommand {
         complain(usage)
         exit(withError: ExitCode.failure)
       }
-      exit(withError: error)
+      guard exitCode(for: error) == .validationFailure else { exit(withError: error) }
+      let text = fullMessage(for: error)
+      let prefix = "Error: "
+      complain(text.hasPrefix(prefix) ? "wg6: \(text.dropFirst(prefix.count))" : text)
+      exit(withError: exitCode(for: error))
     }
   }
 
@@ -90,10 +98,36 @@ struct WG6: ParsableCommand {
   private static func refuseUnknownSubcommand(_ word: String?) {
     guard let word, !word.hasPrefix("-"), word != "help" else { return }
     guard !configuration.subcommands.contains(where: { $0._commandName == word }) else { return }
-    complain("Invalid subcommand: `\(word)'")
+    let names = configuration.subcommands.filter { $0.configuration.shouldDisplay }.map { $0._commandName }
+    let near =
+      Suggestion.nearest(to: word, among: names + synonyms.keys.sorted())
+      .map { Suggestion.text(synonyms[$0] ?? $0) } ?? ""
+    complain("wg6: there is no command '\(word)'.\(near)")
     complain("Usage: \(programName) <cmd> [<args>]; see \(programName) --help")
     exit(withError: ExitCode.failure)
   }
+
+  /// What other programs call these commands.
+  private static let synonyms = [
+    "list": "show", "ls": "show", "status": "show", "stat": "show", "st": "show", "dump": "show",
+    "start": "up", "stop": "down", "restart": "reload", "logs": "log", "run": "exec", "verify": "check",
+  ]
+
+  /// The words of the command line with a `-v` before a command put behind it: `wg6 -v up` asks for steps as `wg6 up -v`
+  /// does. `-v` alone tells the version, as `wg -v` does.
+  private static func arranged(_ words: [String]) -> [String] {
+    guard let first = words.first, first == "-v" || first == "--verbose" else { return words }
+    guard words.count > 1 else { return first == "-v" ? ["version"] : words }
+    let command = words[1]
+    if configuration.subcommands.contains(where: { $0._commandName == command }), !haveSteps.contains(command) {
+      complain("wg6: '\(command)' has no steps to tell: \(first) is for \(haveSteps.joined(separator: ", "))")
+      exit(withError: Usage.line(of: command) == nil ? ExitCode.validationFailure : ExitCode.failure)
+    }
+    return command.hasPrefix("-") ? words : [command, first] + words.dropFirst(2)
+  }
+
+  /// The commands with `--verbose`.
+  private static let haveSteps = ["up", "down", "reload", "exec"]
 }
 
 /// How `wg` tells the use of its subcommands.

@@ -23,34 +23,35 @@ struct Set: ParsableCommand {
       """)
 
   /// Everything behind `set`: prefixes may begin with a minus.
-  @Argument(parsing: .captureForPassthrough, help: "The interface and what to change.")
+  @Argument(parsing: .captureForPassthrough, help: "The interface and what to change.", completion: .changes)
   var words: [String] = []
 
   func run() throws {
     if words.contains(where: { $0 == "--help" || $0 == "-h" }) { throw CleanExit.helpRequest(self) }
+    if let word = words.first, word.hasPrefix("-") { throw ValidationError("'set' has no option '\(word)'") }
     guard words.count >= 2 else { throw ValidationError("too few words") }
     let update = try SetArguments(words.dropFirst()).update
-    update.warnOfVainRemovals(from: words[0])
+    try update.warnOfVainRemovals(from: words[0])
     do {
       let device = RemoteDevice(interface: words[0])
       try update.checkOwnKey(of: device)
       try device.apply(update)
     } catch let error as RemoteDevice.Failure {
-      throw failure("Unable to modify interface: \(error.reason)")
+      throw failure("Unable to modify interface", error, of: words[0])
     }
   }
 }
 
 extension DeviceUpdate {
   /// Says which prefixes with a minus are not there to be taken away from `interface`.
-  func warnOfVainRemovals(from interface: String) {
+  func warnOfVainRemovals(from interface: String) throws {
     guard removesAllowedIPs else { return }
     // Where there is no device, applying this will say so.
     let vain = vainRemovals(before: try? RemoteDevice(interface: interface).status())
     if vain.isEmpty { return }
-    let names = PeerNames()
+    let names = try PeerNames()
     for (peer, prefix) in vain {
-      complain("Warning: \(names.name(peer)) has no allowed IP \(prefix) to remove; other prefixes stay whole")
+      wg6.warn("\(names.name(peer)) has no allowed IP \(prefix) to remove; other prefixes stay whole", at: interface)
     }
   }
 }

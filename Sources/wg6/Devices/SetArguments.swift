@@ -37,10 +37,13 @@ struct SetArguments {
     case "allowed-ips" where isPeer && !words.isEmpty:
       words[words.startIndex].removeAll { $0.isWhitespace }
       let list = try value(AllowedIPList.init(_:))
-      for text in list.withHostBits { complain("Warning: AllowedIP has nonzero host part: \(text)") }
+      for text in list.withHostBits { warn("AllowedIP has nonzero host part: \(text)") }
       update.peers[last].replacesAllowedIPs = list.replaces
       update.peers[last].allowedIPs += list.changes
-    default: throw failure("Invalid argument: \(word)")
+    default:
+      // A word of `set` in a place where it can't stand is not misspelled.
+      let near = SetWords.all.contains(word) ? "" : Suggestion.text(for: word, among: SetWords.all)
+      throw failure("Invalid argument: \(word)\(near.isEmpty ? "" : ".\(near)")")
     }
   }
 
@@ -49,10 +52,10 @@ struct SetArguments {
     if word == "peer" {
       seen = []
     } else if word != "allowed-ips", !seen.insert(word).inserted {
-      complain("Warning: \(word) again; the last one counts")
+      warn("\(word) again; the last one counts")
     }
     if seen.contains("remove"), seen.count > 1 {
-      complain("Warning: \(word) and remove for one peer; it is removed")
+      warn("\(word) and remove for one peer; it is removed")
     }
   }
 
@@ -68,15 +71,16 @@ struct SetArguments {
 
   private func publicKey(_ word: String) throws -> PublicKey {
     if word.hasPrefix("@") {
+      try KnownKeys.check()
       do {
         if let key = try KnownKeys.read()?.publicKey(named: String(word.dropFirst())) { return key }
       } catch {
-        throw failure(error.description)
+        throw failure(error)
       }
-      throw failure("The address book \(KnownKeys.path) has no \(word.dropFirst())")
+      throw failure("the address book \(KnownKeys.path) has no '\(word.dropFirst())'")
     }
     guard let key = PublicKey(base64: word) else {
-      throw failure("Key is not the correct length or format: `\(word)'")
+      throw failure("Key is not the correct length or format: '\(word)'")
     }
     return key
   }
@@ -104,7 +108,7 @@ enum Resolution {
   static func announce(_ failure: ResolutionFailure, _ microseconds: UInt32) {
     let hundredths = (microseconds + 5000) / 10000
     let fraction = hundredths % 100
-    complain("\(failure). Trying again in \(hundredths / 100).\(fraction < 10 ? "0" : "")\(fraction) seconds...")
+    complain("wg6: \(failure). Trying again in \(hundredths / 100).\(fraction < 10 ? "0" : "")\(fraction) seconds...")
   }
 }
 
@@ -115,7 +119,7 @@ enum KeyFile {
     do {
       text = try WipedBytes(contentsOf: path)
     } catch {
-      throw failure("fopen: \(error.reason)")
+      throw failure(error)
     }
     if text.isEmpty { return .remove }
     guard text.count >= KeyBase64.encodedLength else { throw failure("Invalid length key in key file") }

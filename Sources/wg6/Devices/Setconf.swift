@@ -33,25 +33,25 @@ struct Addconf: ParsableCommand {
 
 /// What `setconf`, `addconf` and `syncconf` are given.
 struct FileAndInterface: ParsableArguments {
-  @Argument(help: "The interface.")
+  @Argument(help: "The interface.", completion: .interface)
   var interface: String
 
-  @Argument(help: "The configuration file; /dev/stdin reads standard input.")
+  @Argument(help: "The configuration file; /dev/stdin reads standard input.", completion: .file())
   var file: String
 
   /// Reads the file, lets `adjust` change what it asks for, and applies that.
   func apply(replacing: Bool, _ adjust: (DeviceUpdate) throws -> DeviceUpdate) throws {
     let configuration = try ConfigurationSource(path: file).read(.plain)
-    let names = PeerNames()
-    for takeover in configuration.takeovers(named: file, name: names.name) { complain("Warning: \(takeover)") }
+    let names = try PeerNames()
+    for takeover in configuration.takeovers(named: file, name: names.name) { warn(takeover) }
     let update = configuration.update(replacing: replacing, endpoints: try configuration.endpoints(named: file))
-    update.warnOfVainRemovals(from: interface)
+    try update.warnOfVainRemovals(from: interface)
     do {
       let device = RemoteDevice(interface: interface)
       try update.checkOwnKey(of: device)
       try device.apply(try adjust(update))
     } catch let error as RemoteDevice.Failure {
-      throw failure("Unable to modify interface: \(error.reason)")
+      throw failure("Unable to modify interface", error, of: interface)
     }
   }
 }

@@ -27,10 +27,10 @@ struct Show: ParsableCommand {
       hidden unless WG_HIDE_KEYS=never.
       """)
 
-  @Argument(help: "An interface, “all” or “interfaces”.")
+  @Argument(help: "An interface, 'all' or 'interfaces'.", completion: .interfaceToShow)
   var interface = "all"
 
-  @Argument(help: "What to print, for scripts.")
+  @Argument(help: "What to print, for scripts.", completion: .shownField)
   var field: String?
 
   func run() throws {
@@ -45,7 +45,8 @@ struct Show: ParsableCommand {
       do {
         status = try self.status(of: interface)
       } catch {
-        throw failure(refusal(error, by: interface) ?? "Unable to access interface: \(error.reason)")
+        if let refusal = refusal(error, by: interface) { throw failure(refusal, at: interface) }
+        throw failure("Unable to access interface", error, of: interface)
       }
       try show(status, of: interface, withName: false)
     }
@@ -61,7 +62,9 @@ struct Show: ParsableCommand {
         shown += 1
         if field == nil || showsDrops, index + 1 < names.count { try say() }
       } catch let error as RemoteDevice.Failure {
-        complain(refusal(error, by: name) ?? "Unable to access interface \(name): \(error.reason)")
+        _ =
+          refusal(error, by: name).map { failure($0, at: name) }
+          ?? failure("Unable to access interface", error, of: name)
       }
     }
     if shown == 0, !names.isEmpty { throw ExitCode.failure }
@@ -77,30 +80,31 @@ struct Show: ParsableCommand {
   /// What to say if another implementation hung up on the question for drops, which only ours knows.
   private func refusal(_ failure: RemoteDevice.Failure, by interface: String) -> String? {
     guard showsDrops, failure.isHangUp, (try? RemoteDevice(interface: interface).status()) != nil else { return nil }
-    return "\(interface): another implementation serves it, and only wg6d counts what it drops"
+    return "another implementation serves it, and only wg6d counts what it drops"
   }
 
   private func interfaces() throws -> [String] {
     do {
       return try ControlSocket.interfaces()
     } catch {
-      throw failure("Unable to list interfaces: \(systemText(error.rawValue))")
+      throw failure("Unable to list interfaces: \(systemText(error.rawValue))\(Rights.hint(error.rawValue))")
     }
   }
 
   private func show(_ status: DeviceStatus, of interface: String, withName: Bool) throws {
     guard let field else {
-      var report = StatusReport(book: KnownKeys.forDisplay())
+      var report = StatusReport(book: try KnownKeys.forDisplay())
       report.append(status, of: interface)
       return try report.print()
     }
     if showsDrops {
-      var report = DropReport(book: KnownKeys.forDisplay())
+      var report = DropReport(book: try KnownKeys.forDisplay())
       report.append(status, of: interface)
       return try report.print()
     }
     guard var table = StatusTable(field: field, interface: withName ? interface : nil) else {
-      complain("Invalid parameter: `\(field)'")
+      let near = Suggestion.text(for: field, among: Usage.showFields + ["drops"])
+      complain("wg6: Invalid parameter: '\(field)'\(near.isEmpty ? "" : ".\(near)")")
       throw ValidationError("no such field")
     }
     table.append(status)

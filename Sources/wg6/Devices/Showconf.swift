@@ -12,7 +12,7 @@ struct Showconf: ParsableCommand {
         umask 077; wg6 showconf wgnet > wgnet.saved
       """)
 
-  @Argument(help: "The interface.")
+  @Argument(help: "The interface.", completion: .interface)
   var interface: String
 
   func run() throws {
@@ -20,7 +20,7 @@ struct Showconf: ParsableCommand {
     do {
       status = try RemoteDevice(interface: interface).status()
     } catch {
-      throw failure("Unable to access interface: \(error.reason)")
+      throw failure("Unable to access interface", error, of: interface)
     }
     var text = WipedBytes(minimumCapacity: 4096)
     status.writeConfiguration(to: &text)

@@ -36,7 +36,7 @@ struct StyledText: ~Copyable {
     try bytes.print()
   }
 
-  /// What a block is about: “interface: wgnet”.
+  /// What a block is about: 'interface: wgnet'.
   mutating func append(heading kind: String, _ name: String, _ color: Style) {
     append(color, .bold)
     append(kind)

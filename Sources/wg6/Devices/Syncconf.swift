@@ -20,7 +20,7 @@ struct Syncconf: ParsableCommand {
       do {
         return update.sparing(try RemoteDevice(interface: target.interface).status())
       } catch let error as RemoteDevice.Failure {
-        throw failure("Unable to retrieve current interface configuration: \(error.reason)")
+        throw failure("Unable to retrieve current configuration of interface", error, of: target.interface)
       }
     }
   }

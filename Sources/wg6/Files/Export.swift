@@ -9,7 +9,7 @@ struct Export: ParsableCommand {
     discussion: """
       ExcludedIPs are computed out of AllowedIPs, @names replaced by their keys, and KillSwitch, ClampMSS and routing \
       domains left out, with a warning; the rest, comments too, stays as it is. Where a default route has holes, the addresses of \
-      the endpoints are left out too, as wg-quick sees no default route any more. With “lan”, the result is for the networks \
+      the endpoints are left out too, as wg-quick sees no default route any more. With 'lan', the result is for the networks \
       around this machine now. The file has private keys in it.
         umask 077; wg6 export wgnet > plain.conf
       """)
@@ -19,11 +19,11 @@ struct Export: ParsableCommand {
   func run() throws {
     let source = target.source
     try source.read(.quick) { configuration, text in
-      for loss in configuration.losses { complain("Warning: \(source.path): \(loss)") }
+      for loss in configuration.losses { warn(loss, at: source.path) }
       var output = WipedBytes(minimumCapacity: text.byteCount)
       let (endpoints, failures) = source.knownEndpoints(of: configuration)
       // Only a cut default route asks for them.
-      if !configuration.hasNoExclusions { for failure in failures { complain("Warning: \(failure)") } }
+      if !configuration.hasNoExclusions { failures.forEach { warn($0) } }
       let coverage = Coverage(
         exporting: configuration, connected: try source.connectedNetworks(for: configuration),
         endpoints: endpoints.values.map(\.address))
@@ -37,7 +37,7 @@ struct Strip: ParsableCommand {
   static let configuration = CommandConfiguration(
     abstract: "Prints what of a file is for the device alone.",
     discussion: """
-      As “wg-quick strip” does, byte for byte; what only wg6 knows is left out as “wg6 export” does it.
+      As 'wg-quick strip' does, byte for byte; what only wg6 knows is left out as 'wg6 export' does it.
         wg6 strip wgnet | wg6 syncconf wgnet /dev/stdin
       """)
 

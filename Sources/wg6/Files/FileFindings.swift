@@ -15,10 +15,9 @@ extension ConfigurationSource {
   /// What `check` tells, and `up` and `reload` as warnings; see `ConfigurationFile.findings`.
   func findings(
     of configuration: ConfigurationFile, coverage: Coverage, endpoints: [EndpointName: Endpoint],
-    isWorldAccessible: Bool
+    isWorldAccessible: Bool, names: PeerNames
   ) -> [FileMistake] {
-    let names = PeerNames()
-    return configuration.findings(
+    configuration.findings(
       named: path, isWorldAccessible: isWorldAccessible, coverage: coverage, endpoints: endpoints, name: names.name)
   }
 

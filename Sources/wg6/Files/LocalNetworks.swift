@@ -10,7 +10,7 @@ enum LocalNetworks {
       let link = try interface.flatMap { (name) throws(NetlinkError) in try netlink.link(named: name) }
       return try netlink.connectedNetworks(except: link?.index)
     } catch {
-      throw failure("the networks of this machine: \(error)")
+      throw failure("cannot find the networks of this machine: \(error)")
     }
   }
 }

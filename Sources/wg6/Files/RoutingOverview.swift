@@ -6,7 +6,7 @@ struct RoutingOverview {
   private let file: String
   private let configuration: ConfigurationFile
   private let coverage: Coverage
-  private let names = PeerNames()
+  private let names: PeerNames
   /// The endpoints that the routes leave out, and the place of a peer that is there.
   private let cutEndpoints: [IPAddress: Int]
   /// The networks that this machine is on itself.
@@ -15,7 +15,8 @@ struct RoutingOverview {
   init(
     file: String, _ configuration: ConfigurationFile, _ coverage: Coverage, endpoints: [EndpointName: Endpoint],
     connected: [IPPrefix]
-  ) {
+  ) throws {
+    names = try PeerNames()
     self.connected = connected
     self.file = file
     self.configuration = configuration

@@ -30,5 +30,5 @@ func warnOfWorldAccessibleOutput() {
   else {
     return
   }
-  complain("Warning: writing to world accessible file.\nConsider setting the umask to 077 and trying again.")
+  warn("writing to world accessible file. Consider setting the umask to 077 and trying again.")
 }

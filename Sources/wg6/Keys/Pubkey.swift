@@ -6,7 +6,7 @@ import WG6Crypto
 struct Pubkey: ParsableCommand {
   static let configuration = CommandConfiguration(
     abstract: "Reads a private key and prints its public key.",
-    discussion: "  wg6 genkey | tee private.key | wg6 pubkey > public.key")
+    discussion: "  wg6 pubkey < private.key")
 
   func run() throws {
     let text = try KeyText.read(from: STDIN_FILENO)
@@ -18,7 +18,7 @@ struct Pubkey: ParsableCommand {
 
 /// A key on standard input: 44 characters, and behind them nothing but white space and NUL bytes, as `wg` has it.
 private enum KeyText {
-  static var refusal: ExitCode { failure("\(programName): Key is not the correct length or format") }
+  static var refusal: ExitCode { failure("Key is not the correct length or format") }
 
   static func read(from descriptor: Int32) throws -> WipedBytes {
     var text = WipedBytes()
@@ -34,7 +34,7 @@ private enum KeyText {
       if isKey { unsafe text.append(upTo: wanted, fill) } else { unsafe trailing.append(upTo: 4096, fill) }
       if count == 0 { break }
       if !isKey, !trailing.isBlank(nulIncluded: true) {
-        throw failure("\(programName): Trailing characters found after key")
+        throw failure("Trailing characters found after key")
       }
       trailing.removeAll()
     }

@@ -25,10 +25,10 @@ struct ConfigurationSource {
   func interface() throws -> String {
     let file = path.split(separator: "/").last.map(String.init) ?? ""
     let name = String(file.dropLast(".conf".count))
-    guard file.hasSuffix(".conf"), ControlSocket.isInterfaceName(name) else {
-      throw failure(
-        "\(path): expected a file called after its interface, 1 to 15 letters, digits or _=+.- followed by .conf")
+    guard file.hasSuffix(".conf") else {
+      throw failure("\(path): expected a file that is called after its interface, as wgnet.conf")
     }
+    if let problem = ControlSocket.nameProblem(name) { throw failure("\(path): \(problem)") }
     return name
   }
 
@@ -41,7 +41,7 @@ struct ConfigurationSource {
 
   /// Where the file is, from the root and without links.
   func resolved() throws -> ConfigurationSource {
-    guard let resolved = unsafe realpath(path, nil) else { throw failure("\(path): \(systemText(errno))") }
+    guard let resolved = unsafe realpath(path, nil) else { throw failure(FileFailure(path: path, errno: errno)) }
     defer { unsafe free(resolved) }
     let absolute = unsafe String(cString: resolved)
     // It will be a line in the journal.
@@ -54,7 +54,7 @@ struct ConfigurationSource {
   /// - Parameter descriptor: what to read, where the file is open already.
   func read(_ dialect: ConfigurationDialect, from descriptor: Int32? = nil) throws -> ConfigurationFile {
     let configuration = try read(dialect, from: descriptor) { configuration, _ in configuration }
-    for warning in configuration.warnings { complain("Warning: \(warning)") }
+    for warning in configuration.warnings { warn(warning) }
     return configuration
   }
 
@@ -63,6 +63,7 @@ struct ConfigurationSource {
     _ dialect: ConfigurationDialect, from descriptor: Int32? = nil,
     _ body: (ConfigurationFile, RawSpan) throws -> Result
   ) throws -> Result {
+    try KnownKeys.check()
     do {
       let text = try contents(of: descriptor)
       return try text.withBytes { bytes in
@@ -72,9 +73,11 @@ struct ConfigurationSource {
         return try body(configuration, bytes)
       }
     } catch let error as FileMistakes {
-      throw failure(error.description)
+      throw failure(error)
     } catch let error as FileFailure {
-      throw failure(error.description)
+      // A name that can't be an interface's has no file: its length is the better answer.
+      _ = error.errno == ENOENT ? try interface() : ""
+      throw failure(error)
     }
   }
 
@@ -88,9 +91,10 @@ struct ConfigurationSource {
   /// The file for `up` and `reload`, read and checked; `runsHooks` asks for its commands, which must be nobody's but
   /// root's. With `tellsWarnings`, those about single lines are printed; the others come later, when addresses are known.
   func tunnelFile(runsHooks: Bool, tellsWarnings: Bool = true) throws -> TunnelFile {
+    let names = try PeerNames()
     let absolute = try resolved().path
     let descriptor = unsafe open(absolute, O_RDONLY | O_CLOEXEC)
-    guard descriptor >= 0 else { throw failure("\(path): \(systemText(errno))") }
+    guard descriptor >= 0 else { throw failure(FileFailure(path: path, errno: errno)) }
     defer { close(descriptor) }
     // It is asked about the file that was read, whatever stands under its name by then.
     let configuration =
@@ -107,7 +111,8 @@ struct ConfigurationSource {
     return TunnelFile(
       configuration, path: absolute, shownPath: path, runsHooks: runsHooks, hooksProblem: hooksProblem
     ) { coverage, endpoints in
-      findings(of: configuration, coverage: coverage, endpoints: endpoints, isWorldAccessible: isWorldAccessible)
+      findings(
+        of: configuration, coverage: coverage, endpoints: endpoints, isWorldAccessible: isWorldAccessible, names: names)
     }
   }
 
@@ -122,7 +127,7 @@ struct ConfigurationSource {
 
   /// wg-quick's warning about a file that others can read, and its directory too.
   func warnIfWorldAccessible() {
-    if isWorldAccessible { complain("Warning: `\(path)' is world accessible") }
+    if isWorldAccessible { warn("it is world accessible: anybody may read its keys", at: path) }
   }
 
   /// Whether anybody may do anything with the file, and come to it through its directory.
@@ -142,7 +147,7 @@ extension ConfigurationFile {
     do {
       return try resolveEndpoints(named: file, retries: retries, waiting: Resolution.announce)
     } catch {
-      throw failure(error.description)
+      throw failure(error)
     }
   }
 }

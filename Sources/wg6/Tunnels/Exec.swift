@@ -25,17 +25,23 @@ struct Exec: ParsableCommand {
   @Flag(help: "Bypass the tunnel.")
   var outside = false
 
-  @Option(name: [.short, .long], help: ArgumentHelp("Run the program as this user.", valueName: "name"))
+  @Option(
+    name: [.short, .long], help: ArgumentHelp("Run the program as this user.", valueName: "name"),
+    completion: .user)
   var user: String?
 
   @Option(
     help: ArgumentHelp("Ask this DNS server, rather than those of the file. May be repeated.", valueName: "address"))
   var dns: [String] = []
 
-  @Argument(help: "The tunnel's file or name, as “up” had it.")
+  @Flag(name: [.short, .long], help: "Say what the program does without, as a tunnel without DNS servers.")
+  var verbose = false
+
+  @Argument(help: "The tunnel's file or name, as 'up' had it.", completion: .runningTunnel)
   var tunnel: String
 
-  @Argument(parsing: .postTerminator, help: "The program and its arguments, after --.")
+  @Argument(
+    parsing: .postTerminator, help: "The program and its arguments, after --.", completion: .program)
   var command: [String] = []
 
   func validate() throws {
@@ -46,25 +52,25 @@ struct Exec: ParsableCommand {
   }
 
   func run() throws {
+    try Rights.require(for: "exec")
     let source = ConfigurationSource(named: tunnel)
     let interface = try source.interface()
-    guard geteuid() == 0 else { throw failure("\(programName): exec needs root") }
     let account = try user.map(Account.init(named:))
     do {
-      guard let link = try NetlinkSocket().link(named: interface) else { throw failure("\(interface): it is not up") }
+      guard let link = try NetlinkSocket().link(named: interface) else { throw failure("it is not up", at: interface) }
       let settings = try resolverSettings(interface)
       let resolver =
         outside && dns.isEmpty
         ? PrivateResolver.withoutTunnel(interface, tunnelServers: settings.servers)
         : settings
-      if resolver.servers.isEmpty { tellOfMissingServers(interface) }
+      if verbose, resolver.servers.isEmpty { tellOfMissingServers(interface) }
       try resolver.install()
       let servers = settings.servers.compactMap { NameServer($0)?.address }
       try TunnelExecution.enter(outside ? .outside : .inside, of: link, servers: servers)
     } catch let error as ExecutionError {
-      throw failure("\(interface): \(error)")
+      throw failure("\(error)", at: interface)
     } catch let error as NetlinkError {
-      throw failure("\(interface): \(error)")
+      throw failure("\(error)", at: interface)
     }
     try account?.become()
     throw becomeProgram()
@@ -95,7 +101,7 @@ struct Exec: ParsableCommand {
     unsafe words.append(nil)
     unsafe execvp(words[0]!, words)
     let error = errno
-    complain("\(programName): \(command[0]): \(systemText(error))")
+    complain("wg6: \(command[0]): \(systemText(error))")
     return ExitCode(error == ENOENT ? 127 : 126)
   }
 }
@@ -109,7 +115,7 @@ private struct Account {
   let shell: String
 
   init(named name: String) throws {
-    guard let entry = unsafe getpwnam(name) else { throw failure("\(programName): there is no user “\(name)”") }
+    guard let entry = unsafe getpwnam(name) else { throw failure("there is no user '\(name)'") }
     self.name = name
     user = unsafe entry.pointee.pw_uid
     group = unsafe entry.pointee.pw_gid
@@ -120,7 +126,7 @@ private struct Account {
   /// Makes this process theirs, with what login(1) would put into the environment.
   func become() throws {
     let result = unsafe linux_become(name, user, group)
-    if result < 0 { throw failure("\(programName): become \(name): \(systemText(-result))") }
+    if result < 0 { throw failure("cannot become \(name): \(systemText(-result))") }
     for (variable, value) in [("HOME", home), ("USER", name), ("LOGNAME", name), ("SHELL", shell)] {
       unsafe setenv(variable, value, 1)
     }

@@ -8,12 +8,12 @@ struct Reload: ParsableCommand {
     discussion: """
       Finds out what is different and changes that alone: sessions go on, and no packet of a peer that stays as it was is \
       lost. A file with a mistake changes nothing. PreUp and PostUp do not run again. A signal does the same: SIGHUP, to \
-      the daemon or to “up --foreground”.
+      the daemon or to 'up --foreground'.
         wg6 reload --dry-run wgnet
         wg6 reload wgnet
       """)
 
-  @Argument(help: "The tunnel's file or name; a name stands for the file that “up” read.")
+  @Argument(help: "The tunnel's file or name; a name stands for the file that 'up' read.", completion: .runningTunnel)
   var tunnel: String
 
   @Flag(name: [.customShort("n"), .long], help: "Only print what would be changed.")
@@ -26,11 +26,12 @@ struct Reload: ParsableCommand {
   var noHooks = false
 
   func run() throws {
+    try Rights.require(for: "reload")
     let named = ConfigurationSource(named: tunnel)
     let interface = try named.interface()
     let signals = Signals.block()
     let tunnel = Tunnel(interface, isVerbose: verbose, signals)
-    let book = KnownKeys.forDisplay()
+    let book = try KnownKeys.forDisplay()
     let program = try Daemon.ownPath()
     let lines = try signals.ending {
       try tunnel.attempt {

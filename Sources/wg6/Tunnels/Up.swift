@@ -15,7 +15,7 @@ struct Up: ParsableCommand {
                      ExcludedIPs, KillSwitch, ClampMSS
         [Peer]       PublicKey (or @name), PresharedKey, AllowedIPs,
                      ExcludedIPs, Endpoint, PersistentKeepalive
-      wg6.conf(5) explains them; “check” says what is wrong with a file, and “routes” what would go where.
+      wg6.conf(5) explains them; 'check' says what is wrong with a file, and 'routes' what would go where.
 
       When it returns, the interface is up and a daemon serves it in the background. When something fails, it says what, \
       and leaves nothing behind.
@@ -23,7 +23,7 @@ struct Up: ParsableCommand {
         wg6 up -v ./wgnet.conf
       """)
 
-  @Argument(help: "A file, or a name in /etc/wireguard.")
+  @Argument(help: "A file, or a name in /etc/wireguard.", completion: .tunnelToStart)
   var tunnel: String
 
   @Flag(name: [.short, .long], help: "Tell every step.")
@@ -38,10 +38,12 @@ struct Up: ParsableCommand {
   @Option(
     help: ArgumentHelp(
       "Do without offloads, all or a list of names: see wg6d(8).", valueName: "all|list"),
+    completion: .list(["all"] + Offloads.kinds.map(\.name)),
     transform: Offloads.init(argument:))
   var noOffload: Offloads = []
 
   func run() throws {
+    try Rights.require(for: "up")
     let source = ConfigurationSource(named: tunnel)
     let interface = try source.interface()
     let file = try source.tunnelFile(runsHooks: !noHooks)
@@ -69,8 +71,8 @@ struct Up: ParsableCommand {
     }
     switch ending {
     case .exited(0): return
-    case .exited(let status): throw failure("\(interface): the daemon ended with status \(status)")
-    case .signalled(let signal): throw failure("\(interface): the daemon ended by signal \(signal)")
+    case .exited(let status): throw failure("the daemon ended with status \(status)", at: interface)
+    case .signalled(let signal): throw failure("the daemon ended by signal \(signal)", at: interface)
     }
   }
 }
@@ -97,7 +99,7 @@ extension Tunnel {
   ) {
     self.init(
       interface, tell: { step in if isVerbose { complain("\(interface): \(step)") } },
-      warn: { complain("\(interface): Warning: \($0)") }, announce: { complain($0) }, isInterrupted: isInterrupted,
+      warn: { wg6.warn($0, at: interface) }, announce: { complain($0) }, isInterrupted: isInterrupted,
       takeSignal: takeSignal)
   }
 
@@ -106,7 +108,7 @@ extension Tunnel {
     do {
       return try body()
     } catch let error as TunnelError {
-      throw failure("\(interface): \(error)")
+      throw failure("\(error)", at: interface)
     }
   }
 }
