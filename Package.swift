@@ -109,7 +109,9 @@ let package = Package(
       name: "WG6TunnelTests",
       dependencies: ["WG6Tunnel", "WG6Config", "WG6Linux", "WG6Protocol", "WG6Crypto", "WG6Simulation", system],
       swiftSettings: testing),
-    .testTarget(name: "CommandLineTests", dependencies: ["wg6", "wg6d", "BrokenFiles"], swiftSettings: testing),
+    .testTarget(
+      name: "CommandLineTests", dependencies: ["wg6", "wg6d", "BrokenFiles"], exclude: ["Shells"],
+      swiftSettings: testing),
     .testTarget(name: "ScenarioTests", dependencies: ["WG6Harness"], swiftSettings: testing),
   ]
 )

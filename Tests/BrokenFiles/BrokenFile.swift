@@ -80,10 +80,10 @@ extension BrokenFile {
         secret: String(privateKey.dropFirst(20))),
     ]
     + ["nonsense", "Interface]", "MTU 1420", "ListenPort: 51820", "; a comment"].map {
-      .interface($0, mention: "without “=”")
+      .interface($0, mention: "without '='")
     }
     + ["nonsense", "PublicKey", "// a comment", privateKey.dropLast().description].map {
-      .peer($0, mention: "without “=”", secret: $0.count > 20 ? $0 : nil)
+      .peer($0, mention: "without '='", secret: $0.count > 20 ? $0 : nil)
     }
 
   static let keys: [BrokenFile] = {
@@ -184,17 +184,17 @@ extension BrokenFile {
         .peer("ExcludedIPs = \(value)", mention: "ExcludedIPs"),
       ]
     }
-    + ["PreUp", "PostUp", "PreDown", "PostDown"].map { .interface($0, mention: "without “=”") }
+    + ["PreUp", "PostUp", "PreDown", "PostDown"].map { .interface($0, mention: "without '='") }
     + [.interface("ExcludedIPs = \(privateKey)", mention: "look like a key", secret: privateKey)]
 
   static let unknown: [BrokenFile] =
     [
       ("Adress = 10.0.0.1", "Address, perhaps"), ("ListenPorts = 1", "ListenPort, perhaps"),
-      ("Private = x", "“Private”"),
-      ("PrivatKey = x", "PrivateKey, perhaps"), ("FirewallMark = 1", "“FirewallMark”"), ("MUT = 1420", "MTU, perhaps"),
+      ("Private = x", "'Private'"),
+      ("PrivatKey = x", "PrivateKey, perhaps"), ("FirewallMark = 1", "'FirewallMark'"), ("MUT = 1420", "MTU, perhaps"),
       ("Tabel = off", "Table, perhaps"), ("ExcludeIPs = lan", "ExcludedIPs, perhaps"),
       ("Killswitch2 = yes", "KillSwitch, perhaps"), ("PosUp = true", "PostUp, perhaps"),
-      ("ExludedIP = lan", "ExcludedIPs, perhaps"), ("Jc = 4", "“Jc”"), ("Name = home", "“Name”"),
+      ("ExludedIP = lan", "ExcludedIPs, perhaps"), ("Jc = 4", "'Jc'"), ("Name = home", "'Name'"),
       ("= 1", "unknown key"),
       ("Key! = 1", "unknown key"),
     ].map { .interface($0.0, mention: $0.1) }
@@ -202,8 +202,8 @@ extension BrokenFile {
       ("AlowedIPs = 10.0.0.0/8", "AllowedIPs, perhaps"), ("AllowedIP = 10.0.0.0/8", "AllowedIPs, perhaps"),
       ("EndPonit = 1.2.3.4:5", "Endpoint, perhaps"), ("PublicKye = x", "PublicKey, perhaps"),
       ("PreSharedKeys = x", "PresharedKey, perhaps"),
-      ("KeepAlive = 25", "“KeepAlive”"), ("PersistentKeepAlives = 25", "PersistentKeepalive, perhaps"),
-      ("Name = laptop", "“Name”"),
+      ("KeepAlive = 25", "'KeepAlive'"), ("PersistentKeepAlives = 25", "PersistentKeepalive, perhaps"),
+      ("Name = laptop", "'Name'"),
       ("\(privateKey)", "unknown key"), ("Sécret = 1", "unknown key"),
     ].map { .peer($0.0, mention: $0.1) }
 
@@ -226,9 +226,9 @@ extension BrokenFile {
       "Address = 10.0.0.1/24", "MTU = 1420", "Table = off", "DNS = 1.1.1.1", "PostUp = true", "SaveConfig = true",
       "ExcludedIPs = lan", "KillSwitch = yes",
     ].map {
-      .interface($0, mention: "only “up” knows", dialect: .plain)
+      .interface($0, mention: "only 'up' knows", dialect: .plain)
     }
-    + [.peer("ExcludedIPs = lan", mention: "only “up” knows", dialect: .plain)]
+    + [.peer("ExcludedIPs = lan", mention: "only 'up' knows", dialect: .plain)]
     + ["AllowedIPs = 10.0.0.0/33", "Endpoint = nowhere", "Nonsense = 1"].map {
       .peer($0, mention: String($0.prefix { $0 != " " }), dialect: .plain)
     }

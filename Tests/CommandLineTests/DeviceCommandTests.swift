@@ -237,9 +237,10 @@ struct `Device commands against wg's` {
     ]
     for arguments in mistakes {
       let words = arguments.map { $0 == "IF" ? space.interface : $0 }
-      let theirs = try space.wg(words)
-      var ours = try space.wg6(words)
-      ours.errors = ours.errors.replacingOccurrences(of: Programs.wg6, with: Programs.wg!)
+      var theirs = try space.wg(words).inOurStyle
+      // Ours names the file.
+      theirs.errors = theirs.errors.replacingOccurrences(of: "fopen:", with: "/nonexistent:")
+      let ours = try space.wg6(words)
       #expect(ours == theirs, "\(arguments)")
     }
     #expect(try space.wg(["showconf", space.interface]) == before)
@@ -307,7 +308,7 @@ struct `Device commands against wg's` {
     forms += Self.fields.map { ["show", space.interface, $0] }
     for form in forms { try compare(space, form) }
     try compare(space, ["show", space.interface], environment: ["WG_COLOR_MODE": "always", "WG_HIDE_KEYS": "never"])
-    // “all” tells of every namespace's devices: what others do meanwhile is not compared. A device of theirs that comes or
+    // 'all' tells of every namespace's devices: what others do meanwhile is not compared. A device of theirs that comes or
     // goes between the two, and has no peers, may still change a line of ours: `wg` ends no line after its name.
     for form in [["show", "interfaces"], ["show", "all", "dump"], ["show", "all", "endpoints"]] {
       func own(_ outcome: Outcome) -> [Substring] {

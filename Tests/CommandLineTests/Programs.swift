@@ -8,6 +8,22 @@ struct Outcome: Equatable {
   var errors: String
 }
 
+extension Outcome {
+  /// `wg`'s outcome in the style of wg6's messages: each begins with `wg6: `, and quotes with one kind of mark. Usage lines
+  /// stay.
+  var inOurStyle: Outcome {
+    let lines = errors.split(separator: "\n", omittingEmptySubsequences: false).map { line -> String in
+      if line.isEmpty || line.hasPrefix("Usage: ") {
+        return line.replacingOccurrences(of: Programs.wg!, with: Programs.wg6)
+      }
+      let text = line.replacingOccurrences(of: "\(Programs.wg!): ", with: "").replacingOccurrences(of: "`", with: "'")
+        .replacingOccurrences(of: "Warning: ", with: "warning: ")
+      return "wg6: \(text)"
+    }
+    return Outcome(status: status, output: output, errors: lines.joined(separator: "\n"))
+  }
+}
+
 /// The programs under test, and those that they are compared with.
 enum Programs {
   /// Where the build put its products: beside the test bundle.
@@ -22,6 +38,11 @@ enum Programs {
   static let wireguardGo = find("wireguard-go")
   static let ip = find("ip")
   static let nft = find("nft")
+  static let bash = find("bash")
+  static let zsh = find("zsh")
+  static let fish = find("fish")
+  static let unshare = find("unshare")
+  static let setpriv = find("setpriv")
   /// `WG6_TEST_DAEMON` lets the command line be tried with another daemon, as wireguard-go.
   static let daemon: String? =
     ProcessInfo.processInfo.environment["WG6_TEST_DAEMON"].map { find($0) } ?? "\(directory)/wg6d"
@@ -38,6 +59,8 @@ enum Programs {
     return wg != nil && ip != nil && daemon != nil && getuid() == 0
       && FileManager.default.fileExists(atPath: "/dev/net/tun")
   }
+  static var canUseShells: Bool { mustRun || (canCompareDevices && bash != nil && zsh != nil && fish != nil) }
+  static let shellsAbsence: Comment = "SKIPPED: needs root, bash, zsh and fish, and what the devices' tests need"
   static let keysAbsence: Comment = "SKIPPED: there is no wg to compare with (Debian: wireguard-tools)"
   static let devicesAbsence: Comment =
     "SKIPPED: needs root, /dev/net/tun, ip, wg and a daemon (WG6_TEST_DAEMON or wg6d)"
@@ -75,7 +98,7 @@ struct Running {
     posix_spawnattr_setsigmask(&attributes, &none)
     posix_spawnattr_setflags(&attributes, Int16(POSIX_SPAWN_SETSIGMASK))
     let variables = ProcessInfo.processInfo.environment.filter { !$0.key.hasPrefix("WG") }
-      .merging(["LOG_LEVEL": "silent", "WG6_KEYS": "/nonexistent"]) { $1 }.merging(environment) { $1 }
+      .merging(["LOG_LEVEL": "silent", "WG6_KEYS": "/dev/null"]) { $1 }.merging(environment) { $1 }
     var argv = ([program] + arguments).map { strdup($0) } + [nil]
     var envp = variables.map { strdup("\($0)=\($1)") } + [nil]
     defer { (argv + envp).forEach { free($0) } }

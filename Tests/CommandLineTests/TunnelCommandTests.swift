@@ -122,7 +122,7 @@ struct `Tunnels up and down` {
     let file = try configuration(space)
     #expect(
       try space.wg6(["up", file], environment: ["WG6D": "/nonexistent"]).errors
-        == "WG6D=/nonexistent: no such program\n")
+        == "wg6: WG6D=/nonexistent: no such program\n")
     #expect(
       try space.wg6(["up", file], environment: ["WG6D": "/bin/false"]).errors
         == "\(space.interface): /bin/false did not start\n")
@@ -145,7 +145,7 @@ struct `Tunnels up and down` {
     try FileManager.default.setAttributes([.posixPermissions: 0o755], ofItemAtPath: space.directory.path)
     let up = try space.wg6(["up", file])
     try space.require(up)
-    #expect(up.errors.contains("Warning: `\(file)' is world accessible\n"))
+    #expect(up.errors.contains("\(file): warning: it is world accessible: anybody may read its keys\n"))
     try space.require(space.wg6(["down", file]))
   }
 
@@ -176,7 +176,7 @@ struct `Tunnels up and down` {
       ("WG6_THREADS", "65", "expected 2 to 64"), ("WG6_THREADS", "many", "expected 2 to 64"),
     ] {
       let up = try space.wg6(["up", file], environment: [name: value])
-      #expect(up.status != 0 && up.errors.contains("“\(value)”") && up.errors.contains(expected), "\(up.errors)")
+      #expect(up.status != 0 && up.errors.contains("'\(value)'") && up.errors.contains(expected), "\(up.errors)")
       #expect(!space.hasLink && !space.hasSocket)
     }
     try space.require(space.wg6(["up", file], environment: ["WG6_CIPHER": "sodium", "WG6_THREADS": "5"]))
@@ -253,7 +253,7 @@ struct `Tunnels up and down` {
     let file = try configuration(space, allowedIPs: "10.8.0.0/16, 192.0.2.0/24", endpoint: "late.example:5555")
 
     let up = try space.wg6(["up", file])
-    #expect(up.status == 0 && up.errors.contains("`late.example:5555'"), "\(up.errors)")
+    #expect(up.status == 0 && up.errors.contains("'late.example:5555'"), "\(up.errors)")
     #expect(try space.wg(["show", space.interface, "endpoints"]).output.hasSuffix("\t(none)\n"))
     #expect(try askers(of: space).count == 1)
 

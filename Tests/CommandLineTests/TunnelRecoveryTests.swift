@@ -33,7 +33,7 @@ struct `Tunnels beside each other and after a failure` {
     let file = try configuration(space, allowedIPs: "0.0.0.0/0")
     try space.require(space.wg6(["up", file]))
     let before = try rules(space)
-    // As wg-quick does in a “down” of any tunnel.
+    // As wg-quick does in a 'down' of any tunnel.
     try space.require(space.ip("-4", "rule", "delete", "table", "main", "suppress_prefixlength", "0"))
     #expect(try rules(space) != before)
     for _ in 0..<3 { try space.require(space.wg6(["reload", file])) }

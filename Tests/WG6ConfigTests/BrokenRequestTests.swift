@@ -55,7 +55,7 @@ extension BrokenRequest {
       BrokenRequest(text: "\($0)\n\n", line: 1, mention: "expected get=1 or set=1")
     }
     requests += ["get", "set", "hello", "\0"].map {
-      BrokenRequest(text: "\($0)\n\n", line: 1, mention: "without “=”", errno: EPROTO)
+      BrokenRequest(text: "\($0)\n\n", line: 1, mention: "without '='", errno: EPROTO)
     }
     requests += ["set=1", "get=1", "listen_port=1", "public_key=\(publicKey)"].map {
       BrokenRequest(text: "get=1\n\($0)\n\n", line: 2, mention: "after get=1")
@@ -65,7 +65,7 @@ extension BrokenRequest {
     requests += [50, 5000, 100_000].map { length in
       let line = String(repeating: "x", count: length)
       return .device(
-        line, mention: length > 4096 ? "\(length) bytes" : "without “=”", errno: length > 4096 ? EINVAL : EPROTO)
+        line, mention: length > 4096 ? "\(length) bytes" : "without '='", errno: length > 4096 ? EINVAL : EPROTO)
     }
     requests.append(.peer("allowed_ip=" + String(repeating: "1", count: 9000), mention: "9011 bytes"))
     return requests
@@ -78,7 +78,7 @@ extension BrokenRequest {
     + ["lisen_port=1", "listenport=1", "mtu=1420", "address=10.0.0.1", "Listen_Port=1", "listen_port =1"].map {
       .device($0, mention: $0.contains(" ") ? "unknown key" : String($0.prefix { $0 != "=" }))
     }
-    + ["listen_port", "fwmark", "replace_peers", "true"].map { .device($0, mention: "without “=”", errno: EPROTO) }
+    + ["listen_port", "fwmark", "replace_peers", "true"].map { .device($0, mention: "without '='", errno: EPROTO) }
 
   static let keys: [BrokenRequest] = {
     let good = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
@@ -102,7 +102,7 @@ extension BrokenRequest {
       ]
     }
       + [
-        .device(good, mention: "without “=”", errno: EPROTO, secret: good),
+        .device(good, mention: "without '='", errno: EPROTO, secret: good),
         .device("\(good)=1", mention: "unknown key", secret: good),
       ]
   }()

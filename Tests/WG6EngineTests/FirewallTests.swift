@@ -85,7 +85,7 @@ import WG6Protocol
       }
     }
     let reason = try #require(error).reason
-    #expect(reason == "Could not process rule: No such file or directory, at “delete table inet nowhere”")
+    #expect(reason == "Could not process rule: No such file or directory, at 'delete table inet nowhere'")
     #expect(try namespace.inside { try Firewall.hasTable("good") } == false)
   }
 

@@ -21,7 +21,7 @@ import Testing
     #expect(throws: UnknownOffload(name: name)) { try Offloads(named: list) }
     let text = UnknownOffload(name: name).description
     for kind in Offloads.kinds { #expect(text.contains(kind.name)) }
-    #expect(text.contains("“\(name)”"))
+    #expect(text.contains("'\(name)'"))
   }
 
   @Test func `takes along what does not work without them`() {
