@@ -12,18 +12,29 @@ extension Tunnel {
   ///
   /// - Parameters:
   ///   - program: this program's own path, to ask on for names that have no address yet.
-  ///   - reading: reads the file; called when no other command can change the tunnel any more, so that the last to change it
-  ///     has read it last.
+  ///   - reading: reads the file, first for its names, and again when no other command can change the tunnel any more: the
+  ///     last to change it has read it last.
   public func reload(
-    isTrial: Bool, program: String, name: (PublicKey) -> String, reading: () throws -> TunnelFile
+    isTrial: Bool, program: String, name: (PublicKey) -> String, reading: (_ isLast: Bool) throws -> TunnelFile
   ) throws -> [String] {
+    // A name server may take long to answer, and other commands should not wait for that.
+    let endpoints = try reading(false).endpoints(known: foundEndpoints(), retries: 0) { _, _ in }
+    try stopIfInterrupted()
     let lock = try lock()
     defer { lock.release() }
-    return try follow(reading(), isTrial: isTrial, program: program, name: name)
+    return try follow(reading(true), endpoints, isTrial: isTrial, program: program, name: name)
+  }
+
+  /// What the names of endpoints were found to be last.
+  private func foundEndpoints() throws(TunnelError) -> [String: Endpoint] {
+    var endpoints: [String: Endpoint] = [:]
+    guard let journal = try readJournal() else { return endpoints }
+    for case .found(let text, let endpoint) in journal.entries { endpoints[text] = endpoint }
+    return endpoints
   }
 
   private func follow(
-    _ file: TunnelFile, isTrial: Bool, program: String, name: (PublicKey) -> String
+    _ file: TunnelFile, _ earlier: Endpoints, isTrial: Bool, program: String, name: (PublicKey) -> String
   ) throws(TunnelError) -> [String] {
     guard var journal = try readJournal(), journal.contains(.complete), !journal.contains(.leaving) else {
       throw TunnelError("it is not up, or was not brought up by 'wg6 up'")
@@ -39,9 +50,8 @@ extension Tunnel {
     }
     let netlink = try openNetlink()
     guard let link = try link(netlink) else { throw TunnelError("the interface is not here") }
-    var known: [String: Endpoint] = [:]
-    for case .found(let text, let endpoint) in journal.entries { known[text] = endpoint }
-    let endpoints = try file.endpoints(known: known, retries: 0) { _, _ in }
+    let known = try foundEndpoints()
+    let endpoints = try file.endpoints(known: known, earlier: earlier, retries: 0) { _, _ in }
     for failure in endpoints.missing.values { warn("\(failure); its peer stays where it is for now") }
     for failure in endpoints.kept.values { warn("\(failure); its peer keeps its endpoint") }
 

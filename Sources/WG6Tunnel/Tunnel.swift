@@ -85,16 +85,22 @@ public struct TunnelFile {
   ///
   /// With a kill switch in force nothing can be looked up any more, so then a name is asked for again and again, as `wg`
   /// does, and fails in the end; else it is left for later. `known` has what names were found to be before a daemon died
-  /// and left the kill switch in force.
+  /// and left the kill switch in force; `earlier` has what became of names that were asked for a moment ago.
   func endpoints(
-    known: [String: Endpoint] = [:], retries: Int?, isInterrupted: () -> Bool = { false },
+    known: [String: Endpoint] = [:], earlier: Endpoints = Endpoints(), retries: Int?,
+    isInterrupted: () -> Bool = { false },
     waiting: (ResolutionFailure, UInt32) -> Void
   ) throws(TunnelError) -> Endpoints {
     let mustResolve = configuration.killSwitch != .off
     var endpoints = Endpoints()
     for peer in configuration.peers {
       guard let name = peer.endpoint, endpoints.found[name] == nil, endpoints.missing[name] == nil else { continue }
-      do {
+      do throws(ResolutionFailure) {
+        if let failure = earlier.missing[name] ?? earlier.kept[name] { throw failure }
+        if let endpoint = earlier.found[name] {
+          endpoints.found[name] = endpoint
+          continue
+        }
         let isPatient = mustResolve && known[name.text] == nil
         endpoints.found[name] = try name.resolve(
           retries: isPatient ? retries : 0, preferred: known[name.text], isInterrupted: isInterrupted,

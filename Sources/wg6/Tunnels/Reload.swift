@@ -37,7 +37,7 @@ struct Reload: ParsableCommand {
       try tunnel.attempt {
         try tunnel.reload(isTrial: dryRun, program: program, name: { book.name(of: $0).map { "@\($0)" } ?? "\($0)" }) {
           try ConfigurationSource(named: self.tunnel, of: tunnel).tunnelFile(
-            runsHooks: !noHooks && tunnel.mayRunHooks())
+            runsHooks: !noHooks && tunnel.mayRunHooks(), tellsWarnings: $0)
         }
       }
     }
