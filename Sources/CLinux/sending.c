@@ -43,6 +43,8 @@ static void address_v6(struct envelope *envelope, const struct linux_path *path)
   if (!path->has_local) return;
   struct in6_pktinfo info = {.ipi6_ifindex = path->zone};
   memcpy(&info.ipi6_addr, path->local, 16);
+  // A link-local address means nothing without its interface.
+  if (info.ipi6_ifindex == 0 && IN6_IS_ADDR_LINKLOCAL(&info.ipi6_addr)) info.ipi6_ifindex = path->local_interface;
   envelope->control_length = add_control(&envelope->control, 0, IPPROTO_IPV6, IPV6_PKTINFO, &info, sizeof info);
 }
 

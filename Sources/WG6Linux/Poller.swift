@@ -12,6 +12,8 @@ public struct Poller: ~Copyable, Sendable {
   public static let writable = UInt32(EPOLLOUT.rawValue)
   /// Tell once for each arrival, not for as long as something is there.
   public static let onArrival = EPOLLET.rawValue
+  /// Tell once, and then not until `change` asks again.
+  public static let once = EPOLLONESHOT.rawValue
 
   public init() throws(Errno) {
     let raw = epoll_create1(Int32(EPOLL_CLOEXEC))

@@ -11,6 +11,10 @@ extension UDPSockets {
     public var byteCount = 0
     /// Whether they left from another local address than the path names, because that one has gone.
     public var sourceIsGone = false
+    /// The path that they left along, where its local end is not, or not yet known to be, what was wanted: for the next send.
+    public var path: PackedPath?
+    /// Whether this machine has no address for the local end but the tunnel's own. Nothing more was sent then.
+    public var hasNoSource = false
     /// Whether it was this send that found out that runs can't be sent as one message here, and ended that for its family:
     /// something to tell the user.
     public var endedSegmentation = false
@@ -23,13 +27,34 @@ extension UDPSockets {
   public borrowing func send(
     _ runs: UnsafeMutableBufferPointer<DatagramRun>, along path: PackedPath, patience: Int32 = 0
   ) -> Sent {
+    guard sources.isChecked(path) else { return unsafe sendAfterCheck(runs, along: path, patience) }
+    return unsafe sendChecked(runs, along: path, patience)
+  }
+
+  /// Finds the local end first. Out of the way of the other sends.
+  @inline(never) private borrowing func sendAfterCheck(
+    _ runs: UnsafeMutableBufferPointer<DatagramRun>, along path: PackedPath, _ patience: Int32
+  ) -> Sent {
+    guard let checked = sources.check(path) else {
+      var sent = Sent()
+      sent.hasNoSource = true
+      return sent
+    }
+    var sent = unsafe sendChecked(runs, along: checked, patience)
+    sent.path = sent.path ?? checked
+    return sent
+  }
+
+  private borrowing func sendChecked(
+    _ runs: UnsafeMutableBufferPointer<DatagramRun>, along path: PackedPath, _ patience: Int32
+  ) -> Sent {
     var attempt = Attempt(descriptor(isIPv6: path.isIPv6), path, patience)
     var index = 0
     while index < runs.count {
       let rest = unsafe UnsafeMutableBufferPointer(rebasing: runs[index...])
       let wholeCount = unsafe countGoingWhole(rest, along: path)
       guard wholeCount > 0 else {
-        guard unsafe attempt.sendSingly(rest[0]) else { break }
+        guard unsafe attempt.sendSingly(rest[0], sources) else { break }
         index += 1
         continue
       }
@@ -40,11 +65,11 @@ extension UDPSockets {
         let run = unsafe rest[0]
         if run.isCut, let refusal = SegmentationRefusal(result) {
           let sourceWasGone = attempt.sent.sourceIsGone
-          guard attempt.sendSingly(run) else { break }
+          guard attempt.sendSingly(run, sources) else { break }
           index += 1
           // A source that has gone is refused with the same errors.
           if attempt.sent.sourceIsGone == sourceWasGone { note(refusal, of: run, along: path, &attempt.sent) }
-        } else if !attempt.leavesSource(after: result) {
+        } else if !attempt.leavesSource(after: result, sources) {
           break
         }
       }
@@ -86,6 +111,7 @@ private struct Attempt {
 
   private let number: Int32
   private let family: Int32
+  private let path: PackedPath
   private var address: linux_path
   private let patience: Int32
   private var retries = 0
@@ -94,6 +120,7 @@ private struct Attempt {
   init(_ number: Int32, _ path: PackedPath, _ patience: Int32) {
     self.number = number
     family = path.isIPv6 ? 1 : 0
+    self.path = path
     address = linux_path(path)
     self.patience = patience
   }
@@ -114,7 +141,7 @@ private struct Attempt {
   }
 
   /// Sends datagram by datagram; false where that came to an end before its time.
-  mutating func sendSingly(_ run: DatagramRun) -> Bool {
+  mutating func sendSingly(_ run: DatagramRun, _ sources: borrowing OuterSources) -> Bool {
     var rest = run
     while rest.byteCount > 0 {
       let result = unsafe withUnsafePointer(to: &rest) {
@@ -125,7 +152,7 @@ private struct Attempt {
         sent.count += Int(result)
         sent.byteCount += rest.removeFirst(Int(result))
         retries = 0
-      } else if !goesOn(after: result), !leavesSource(after: result) {
+      } else if !goesOn(after: result), !leavesSource(after: result, sources) {
         return false
       }
     }
@@ -146,16 +173,25 @@ private struct Attempt {
     }
   }
 
-  /// Whether `result` may be the kernel's answer to a source that is none of this machine's addresses; it chooses from
-  /// then on.
-  mutating func leavesSource(after result: Int32) -> Bool {
-    guard address.has_local != 0 else { return false }
+  /// Whether `result` may be the kernel's answer to a source that is none of this machine's addresses, and another was
+  /// found, or is left to the kernel to choose.
+  mutating func leavesSource(after result: Int32, _ sources: borrowing OuterSources) -> Bool {
+    guard address.has_local != 0, !sent.sourceIsGone else { return false }
     switch -result {
     case EINVAL, EADDRNOTAVAIL, ENETUNREACH, ENODEV: break
     default: return false
     }
-    address.has_local = 0
+    return chooseSource(sources)
+  }
+
+  @inline(never) private mutating func chooseSource(_ sources: borrowing OuterSources) -> Bool {
     sent.sourceIsGone = true
+    sent.path = sources.check(path.withoutSource)
+    guard let path = sent.path else {
+      sent.hasNoSource = true
+      return false
+    }
+    address = linux_path(path)
     return true
   }
 }

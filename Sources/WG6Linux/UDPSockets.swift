@@ -11,6 +11,8 @@ public struct UDPSockets: ~Copyable, Sendable {
   private let v4: OwnedDescriptor
   private let v6: OwnedDescriptor
   let wholeSending = WholeSending()
+  /// What datagrams may be sent from.
+  public let sources = OuterSources()
 
   /// Both closed.
   public init() throws(Errno) {
@@ -57,6 +59,7 @@ public struct UDPSockets: ~Copyable, Sendable {
         try UDPSockets.put(old4.rawValue, under: v4.rawValue)
         throw error
       }
+      sources.setMark(mark)
       for isIPv6 in [false, true] { wholeSending.set(offloads.contains(.gso), isIPv6: isIPv6) }
       return Opened(port: bound, withoutIPv4: missing.v4, withoutIPv6: missing.v6, offloads: offloads)
     }
@@ -74,6 +77,7 @@ public struct UDPSockets: ~Copyable, Sendable {
     // A placeholder takes no mark, and needs none.
     _ = linux_set_mark(v4.rawValue, mark)
     _ = linux_set_mark(v6.rawValue, mark)
+    sources.setMark(mark)
   }
 
   /// The next piece of news about datagrams that did not arrive.

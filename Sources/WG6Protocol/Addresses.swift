@@ -24,7 +24,8 @@ public enum IPAddress: Hashable, Sendable {
     return .v4(UInt32(truncatingIfNeeded: low))
   }
 
-  init(bits: AddressBits, isIPv6: Bool) {
+  /// Of IPv4 the topmost 32 bits.
+  public init(bits: AddressBits, isIPv6: Bool) {
     self = isIPv6 ? .v6(high: bits.high, low: bits.low) : .v4(UInt32(truncatingIfNeeded: bits.high >> 32))
   }
 }

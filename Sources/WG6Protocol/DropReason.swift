@@ -30,6 +30,7 @@ public enum DropReason: UInt8, CaseIterable, Sendable {
   case stagedTooLong
   case handshakeUnanswered
   case handshakeGivenUp
+  case noOuterSource
   case networkRefusedMessage
   case endpointUnreachable
 }

@@ -78,6 +78,14 @@ import WG6Simulation
     alice.device.routesChanged { _ in nil }
     alice.push([packet(1400)])
     #expect(alice.outbox.last?.bytes.count == 1440)
+    // A peer that moved behind a tunnel, and out again.
+    let key = alice.device.peers.compactMap { $0 }[0].publicKey
+    alice.device.peerMoved(key) { _ in .init(interface: 2, tunnelMTU: 1280) }
+    alice.push([packet(1400)])
+    #expect(alice.drops(.packetTooBig) == 5)
+    alice.device.peerMoved(key) { _ in .init(interface: 2) }
+    alice.push([packet(1400)])
+    #expect(alice.outbox.last?.bytes.count == 1440 && alice.drops(.packetTooBig) == 5)
   }
 
   @Test func `carries others' datagrams, as tunnels in tunnels have them`() {

@@ -105,6 +105,11 @@ extension DropReason {
       )
     case .handshakeGivenUp:
       ("dropped_handshake_given_up", "handshake given up", "packets thrown away when 90 s of tries had no answer")
+    case .noOuterSource:
+      (
+        "dropped_no_outer_source", "no outer source",
+        "this machine has no address to send to the endpoint from but the tunnel's own"
+      )
     case .networkRefusedMessage:
       ("dropped_network_refused_message", "network refused message", "no route to the endpoint, or a local firewall")
     case .endpointUnreachable:

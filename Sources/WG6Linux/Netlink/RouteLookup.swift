@@ -6,11 +6,16 @@ extension NetlinkSocket {
   /// The index of the interface that a datagram along `path` would leave by now, under `mark`; nil where the kernel knows
   /// no way, or the path's source is none of this machine's addresses.
   public func interfaceLeft(along path: PackedPath, mark: UInt32) -> UInt32? {
+    route(along: path, mark: mark)?.hops.first.map { UInt32($0.interface) }
+  }
+
+  /// The route that a datagram along `path` would take; nil if there is none, or the source is none of this machine's.
+  func route(along path: PackedPath, mark: UInt32) -> RouteEntry? {
     guard let request = lookUp(path.remote, from: path.hasSource ? path.source : nil, isIPv6: path.isIPv6, mark) else {
       return nil
     }
     if path.zone != 0 { request.put(path.zone, as: Int(RTA_OIF.rawValue)) }
-    return answer(to: request)?.hops.first.map { UInt32($0.interface) }
+    return answer(to: request)
   }
 
   /// This machine's address on the route to `destination`; nil where the kernel knows no way.

@@ -49,6 +49,11 @@ struct PathCell: ~Copyable {
     _ = tryUpdate { $0 == path ? $0.withoutSource : $0 }
   }
 
+  /// Puts `newPath` there if `path` still is, and no other writer is at work.
+  func replace(_ path: PackedPath, by newPath: PackedPath) {
+    _ = tryUpdate { $0 == path ? newPath : $0 }
+  }
+
   /// Replaces what is there by what `change` makes of it, unless another writer is at work.
   private func tryUpdate(_ change: (PackedPath) -> PackedPath) -> Bool {
     let before = sequence.load(ordering: .relaxed)
@@ -65,13 +70,17 @@ struct PathCell: ~Copyable {
 
 /// A `Path` as seven words: cheap to compare, and what a socket address is made from without a detour.
 public struct PackedPath: Equatable, Sendable {
-  /// Remote address (2), local address (2), family and port and flags, zone, local interface.
+  /// Remote address (2), local address (2), check and flags and port, zone, local interface.
   var words: InlineArray<7, UInt64>
 
   private enum Flag {
     static let known: UInt64 = 1 << 16
     static let isIPv6: UInt64 = 1 << 17
     static let hasSource: UInt64 = 1 << 18
+    static let isChosen: UInt64 = 1 << 19
+    /// Above the flags: the check that the local end has passed.
+    static let checkShift: UInt64 = 32
+    static let isWay: UInt64 = (1 << 19) - 1
   }
 
   init(words: InlineArray<7, UInt64>) {
@@ -100,9 +109,11 @@ public struct PackedPath: Equatable, Sendable {
     ]
   }
 
+  /// Whether both are the same way. How their local ends came about makes no difference.
   public static func == (left: PackedPath, right: PackedPath) -> Bool {
-    var difference: UInt64 = 0
-    for index in left.words.indices { difference |= left.words[index] ^ right.words[index] }
+    var difference = (left.words[4] ^ right.words[4]) & Flag.isWay
+    for index in 0..<4 { difference |= left.words[index] ^ right.words[index] }
+    for index in 5..<7 { difference |= left.words[index] ^ right.words[index] }
     return difference == 0
   }
 
@@ -125,8 +136,31 @@ public struct PackedPath: Equatable, Sendable {
     var copy = self
     copy.words[2] = 0
     copy.words[3] = 0
-    copy.words[4] &= ~Flag.hasSource
+    copy.words[4] &= Flag.isWay & ~Flag.hasSource
     copy.words[6] = 0
+    return copy
+  }
+
+  /// The number of the last check that the local end has passed (`OuterSources` counts them); 0 before the first.
+  public var check: UInt32 { UInt32(words[4] >> Flag.checkShift) }
+
+  /// The same, its local end found in order by check `number`.
+  public func checked(_ number: UInt32) -> PackedPath {
+    var copy = self
+    copy.words[4] = copy.words[4] & (1 << Flag.checkShift - 1) | UInt64(number) << Flag.checkShift
+    return copy
+  }
+
+  /// Whether the local end was chosen in the kernel's place, until its choice can be used again.
+  public var isChosen: Bool { words[4] & Flag.isChosen != 0 }
+
+  /// The same remote, from a local end that is chosen in the kernel's place.
+  public func choosing(_ source: AddressBits, at interface: UInt32) -> PackedPath {
+    var copy = self
+    copy.words[2] = source.high
+    copy.words[3] = source.low
+    copy.words[4] |= Flag.hasSource | Flag.isChosen
+    copy.words[6] = UInt64(interface)
     return copy
   }
 

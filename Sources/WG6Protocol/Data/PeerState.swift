@@ -132,6 +132,11 @@ struct PeerEvent: OptionSet {
     unsafe pointer.pointee.path.forgetSource(of: path)
   }
 
+  /// The local end of `path` was looked at, and is to be what `newPath` says, unless the peer has moved meanwhile.
+  public func replace(_ path: PackedPath, by newPath: PackedPath) {
+    unsafe pointer.pointee.path.replace(path, by: newPath)
+  }
+
   /// The local end of the path may be what is wrong with it: the kernel chooses again.
   func forgetSource() { unsafe pointer.pointee.path.forgetSource() }
 

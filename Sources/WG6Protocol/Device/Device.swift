@@ -225,10 +225,23 @@ public final class Device {
         peer.reference.forgetSource(of: path)
         ahead = way(path.withoutSource)
       }
-      let outer = (path.isIPv6 ? 40 : 20) + 8 + DataMessage.overhead
-      peer.reference.longestPacket =
-        ahead?.tunnelMTU.map { min(max($0 - outer, Limits.smallestMTU), Limits.longestPacket) } ?? Limits.longestPacket
+      limit(peer, ahead, path)
     }
+  }
+
+  /// A peer writes from somewhere else, and the way to it may lead through another tunnel now. Its local address stays what
+  /// it has written to.
+  public func peerMoved(_ key: PublicKey, way: (PackedPath) -> Way?) {
+    guard let peer = peersByKey[key] else { return }
+    let path = peer.reference.path
+    limit(peer, path.isKnown ? way(path) : nil, path)
+  }
+
+  /// Limits packets to `peer` to what goes whole through another tunnel on the way.
+  private func limit(_ peer: Peer, _ way: Way?, _ path: PackedPath) {
+    let outer = (path.isIPv6 ? 40 : 20) + 8 + DataMessage.overhead
+    peer.reference.longestPacket =
+      way?.tunnelMTU.map { min(max($0 - outer, Limits.smallestMTU), Limits.longestPacket) } ?? Limits.longestPacket
   }
 
   // MARK: Shared by the parts of the control path
