@@ -16,7 +16,6 @@ public final class Engine {
   let wires: Wires
   let device: Device
   let server: ControlServer
-  private let monitor: InterfaceMonitor
   private let signals: SignalReader
   private let watch: SocketWatch?
   private let timer: WakeTimer
@@ -93,13 +92,12 @@ public final class Engine {
     do {
       signals = try SignalReader([SIGTERM, SIGINT, SIGHUP, SIGCHLD])
       wires = try Wires(tun: tun, plane: device.plane, offloads: sources.offloads, cipher: sources.cipher)
-      monitor = try InterfaceMonitor()
       timer = try WakeTimer()
       poller = try Poller()
       watch = try server.path.map { path throws(Errno) in try SocketWatch(path) }
       try poller.add(wires.control.descriptor.rawValue, token: Token.bell)
       try poller.add(timer.descriptor.rawValue, token: Token.timer)
-      try poller.add(monitor.descriptor.rawValue, token: Token.monitor)
+      try poller.add(wires.routeNews.monitor.descriptor.rawValue, token: Token.monitor)
       try poller.add(signals.descriptor.rawValue, token: Token.signals)
       try poller.add(
         server.listener.rawValue, token: Token.listener, events: Poller.readable | Poller.onArrival)
@@ -118,6 +116,7 @@ public final class Engine {
     } catch {
       throw StartError("cannot start a thread: \(error)")
     }
+    reviewRoutes()
     interfaceChanged()
     var reason = ending
     while reason == nil {
@@ -135,6 +134,8 @@ public final class Engine {
   private func turn() throws(Errno) {
     var ready: [(token: UInt64, events: UInt32)] = []
     try poller.wait { ready.append(($0, $1)) }
+    // Before anything is sent.
+    if ready.contains(where: { $0.token == Token.monitor }) || wires.routeNews.takeRequest() { heedRoutes() }
     for entry in ready { handle(entry.token) }
     handleHandshakes()
     handleRefusals()
@@ -160,10 +161,7 @@ public final class Engine {
     switch token {
     case Token.bell: wires.control.hush()
     case Token.timer: timer.hush()
-    case Token.monitor:
-      let changes = monitor.drain(of: wires.tun.index)
-      if changes.contains(.links) { interfaceChanged() }
-      routes.noteChanges(changes)
+    case Token.monitor: break
     case Token.signals:
       if let signal = signals.next() { received(signal) }
     case Token.listener:
@@ -201,15 +199,16 @@ public final class Engine {
       switch action {
       case .send(let message, let path, let peer):
         let sent = wires.send(message, along: path)
-        if sent.sourceIsGone { peer?.forgetSource(of: path) }
+        if let checked = sent.path { peer?.replace(path, by: checked) }
         if sent.count == 1 {
           peer?.sent(message.count)
         } else {
-          wires.plane.drop(.networkRefusedMessage, of: peer)
+          wires.plane.drop(sent.hasNoSource ? .noOuterSource : .networkRefusedMessage, of: peer)
         }
       case .wakeOutbound:
         wires.outbound.ring()
       case .report(let report):
+        if case .endpointMoved(let key, _) = report { routes.peerMoved(key) }
         reports.tell(report, to: log, now: Clock.monotonic)
       }
     }
@@ -227,12 +226,25 @@ public final class Engine {
     }
   }
 
-  /// Looks at what routes have changed for us, where they have.
-  private func reviewRoutes() {
-    guard routes.nextWake != nil, let routeMTUs = routes.review(device, interface: wires.tun.index, mark: mark) else {
-      return
+  /// Takes what the kernel tells of interfaces, addresses and routes, and reviews it.
+  private func heedRoutes() {
+    wires.routeNews.round {
+      let changes = wires.routeNews.monitor.drain(of: wires.tun.index)
+      if !changes.isEmpty { wires.sockets.sources.machineChanged() }
+      if changes.contains(.links) { interfaceChanged() }
+      routes.noteChanges(changes)
+      reviewRoutes()
     }
-    wires.plane.setRouteMTUs(routeMTUs)
+  }
+
+  /// Looks at what routes have changed for the peers, if any have.
+  private func reviewRoutes() {
+    if routes.nextWake != nil,
+      let mtus = routes.review(device, wires.sockets.sources, interface: wires.tun.index, mark: mark)
+    {
+      wires.plane.setRouteMTUs(mtus)
+    }
+    if routes.nextWake == nil { wires.routeNews.listenAgain(wires.outboundPoller) }
   }
 
   // MARK: The interface

@@ -116,6 +116,12 @@ struct Scenarios {
   @Test("Outer sources follow addresses and routes, and answers go back the way they came", .needs("source-addresses"))
   func sourceAddresses() throws { try play("source-addresses") }
 
+  @Test("A better route is taken by the next packet", .needs("better-route"))
+  func betterRoute() throws { try play("better-route") }
+
+  @Test("An address of the tunnel is never the outer source", .needs("own-address"))
+  func ownAddress() throws { try play("own-address") }
+
   @Test("What cannot go into the tunnel is answered at once, behind NAT as well", .needs("unreachable"))
   func unreachable() throws { try play("unreachable") }
 

@@ -25,15 +25,20 @@ struct OutboundThread: ~Copyable {
     line.prepare()
     wires.note(.started)
     while !wires.isEnding.load(ordering: .acquiring) {
-      var isRung = false, isReadable = false
+      var isRung = false, isReadable = false, routesTold = false
       do {
         try wires.outboundPoller.wait { token, _ in
-          if token == Wires.Token.bell { isRung = true } else { isReadable = true }
+          switch token {
+          case Wires.Token.bell: isRung = true
+          case Wires.Token.routes: routesTold = true
+          default: isReadable = true
+          }
         }
       } catch {
         wires.fail("outbound", error)
         break
       }
+      wires.routeNews.wait(isTold: routesTold, control: wires.control)
       path.pass()
       if isRung { flushStaged() }
       let goesOn = !isReadable || drain()
@@ -147,10 +152,11 @@ extension Train: LinePiece {
     }
     let sent = unsafe wires.sockets.send(
       UnsafeMutableBufferPointer(start: runs, count: count), along: train.path, patience: TrainSender.patience)
-    if sent.sourceIsGone { train.peer?.forgetSource(of: train.path) }
+    if let checked = sent.path { train.peer?.replace(train.path, by: checked) }
     if sent.endedSegmentation { wires.note(.segmentationEnded) }
     if sent.count < train.count {
-      wires.plane.drop(.networkRefusedMessage, of: train.peer, count: train.count - sent.count)
+      wires.plane.drop(
+        sent.hasNoSource ? .noOuterSource : .networkRefusedMessage, of: train.peer, count: train.count - sent.count)
     }
     train.peer?.sent(sent.byteCount)
   }

@@ -33,6 +33,8 @@ final class Wires: Sendable {
   let outbound: Bell
   /// Wakes the inbound thread for the end.
   let inbound: Bell
+  /// What has changed of the routes, for the control thread and the outbound thread.
+  let routeNews: RouteNews
   let outboundPoller: Poller
   let inboundPoller: Poller
 
@@ -42,6 +44,7 @@ final class Wires: Sendable {
     static let tun: UInt64 = 1
     static let v4: UInt64 = 2
     static let v6: UInt64 = 3
+    static let routes: UInt64 = 4
   }
 
   let isEnding = Atomic<Bool>(false)
@@ -88,10 +91,13 @@ final class Wires: Sendable {
     control = try Bell()
     outbound = try Bell()
     inbound = try Bell()
+    routeNews = try RouteNews()
     outboundPoller = try Poller()
     inboundPoller = try Poller()
     try outboundPoller.add(self.tun.descriptor.rawValue, token: Token.tun)
     try outboundPoller.add(outbound.descriptor.rawValue, token: Token.bell)
+    try outboundPoller.add(
+      routeNews.monitor.descriptor.rawValue, token: Token.routes, events: Poller.readable | Poller.once)
     try inboundPoller.add(inbound.descriptor.rawValue, token: Token.bell)
   }
 

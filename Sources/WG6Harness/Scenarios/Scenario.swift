@@ -28,7 +28,7 @@ public struct Scenario: Sendable {
     .firewallMark, .portChange, .allowedIPsFilter, .wgQuick, .wireAbuse, .controlAbuse, .badWeather, .allocations,
     .flood, .floodThroughput, .scanner, .secrets,
     .counters, .packetSizes, .offloads, .transfer, .keys, .firstAnswers, .lateSettings, .nesting, .policyRouting,
-    .sourceAddresses,
+    .sourceAddresses, .betterRoute, .ownAddress,
     .manyPrefixes,
     .turnover, .unreachable, .errorSources, .leaks, .defaultRoute, .stress, .loadGenerator, .execution,
     .sideBySide, .reloadUnderLoad, .reloadPairs, .crashMatrix, .exportedExclusions, .upSpeed,
