@@ -22,7 +22,9 @@ func warn(_ message: some StringProtocol, at place: String = "wg6") {
 
 /// Warns of a place in a file.
 func warn(_ finding: FileMistake) {
-  warn(finding.message, at: "\(finding.file):\(finding.line)")
+  let place = "\(finding.file):\(finding.line)"
+  // With the warning's name behind it.
+  warn(finding.description.dropFirst("\(place): ".count), at: place)
 }
 
 /// Writes `PLACE: message` to standard error, and ends the command with status 1.
