@@ -91,7 +91,7 @@ struct OutboundThread: ~Copyable {
   }
 
   /// Has the control thread send an ICMP error. Where too many wait there already, it is lost, as any may be.
-  @inline(never) private func hand(_ error: UnsafeRawBufferPointer) {
+  @inline(never) private mutating func hand(_ error: UnsafeRawBufferPointer) {
     guard let error = unsafe ComposedError(error), wires.errors.push(error) else { return }
     wires.control.ring()
   }
