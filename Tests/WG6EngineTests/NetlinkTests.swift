@@ -91,7 +91,7 @@ struct `Addresses, routes and rules` {
       let others = try netlink.routes(via: link, includingKernels: true).subtracting(routes)
       #expect(others == [Route(IPPrefix(v4(10, 7, 0, 0), length: 24)), Route(IPPrefix(v6(0xFE80, 0), length: 64))])
     }
-    let seen = try ["-4", "-6"].flatMap { try namespace.ipAnswer("\($0) route show table all dev v0 proto boot") }
+    let seen = try ["-4", "-6"].flatMap { try namespace.ipAnswer("\($0) route show table all dev v0 proto 108") }
     let texts = Set(seen.map { "\($0["dst"] ?? "") \($0["table"] ?? "main")" })
     #expect(
       texts == [
@@ -159,7 +159,7 @@ struct `Addresses, routes and rules` {
       "fwmark 7 table 7 suppress_prefixlength 3 priority 99", "table main",
     ]
     let (ours, other) = (namespace, try NetworkNamespace())
-    for rule in theirs { try other.ip("\(family) rule add \(rule)") }
+    for rule in theirs { try other.ip("\(family) rule add \(rule) protocol 108") }
     try ours.inside {
       let netlink = try NetlinkSocket()
       for rule in rules {
@@ -172,7 +172,7 @@ struct `Addresses, routes and rules` {
     let text = try ours.ipText("-d \(family) rule show")
     #expect(text == (try other.ipText("-d \(family) rule show")))
     let plain = try ours.ipText("\(family) rule show").split(separator: "\n").map {
-      $0.trimmingCharacters(in: .whitespaces)
+      $0.replacing(" proto 108", with: "").trimmingCharacters(in: .whitespaces)
     }
     try ours.inside {
       let netlink = try NetlinkSocket()
@@ -200,6 +200,41 @@ struct `Addresses, routes and rules` {
     }
     let left = try ours.ipAnswer("\(family) rule show")
     #expect(left.count == (isIPv6 ? 2 : 3) + 2)
+  }
+
+  @Test(arguments: [false, true])
+  func `an exemption leads one mark past one rule, wherever it was added, and is removed alone`(isIPv6: Bool) throws {
+    let family = isIPv6 ? "-6" : "-4", address = isIPv6 ? "2001:db8::9" : "192.0.2.9"
+    for number in [1, 2] {
+      try namespace.ip("\(family) route add default dev v0 table \(number)")
+    }
+    try namespace.ip("\(family) rule add not fwmark 1 table 1")
+    try namespace.ip("\(family) rule add not fwmark 2 table 2")
+    let rules = try namespace.inside { try NetlinkSocket().rules(isIPv6: isIPv6) }
+    let passed = rules.filter(\.isInverted).compactMap(\.priority)
+    try #require(passed.count == 2)
+    let parts = [(passed[0], UInt32(1)), (passed[1], UInt32(2))].flatMap { priority, mark in
+      [nil, mark].map { RuleExemption(isIPv6: isIPv6, mark: $0, passed: priority) }
+    }
+    func leads(_ mark: Int) -> String {
+      (try? namespace.ipText("\(family) route get \(address) mark \(mark) 2>/dev/null")) ?? "nowhere"
+    }
+    #expect(leads(1).contains("table 2") && leads(2).contains("table 1"))
+    try namespace.inside {
+      let netlink = try NetlinkSocket()
+      for part in parts + parts { try netlink.add(part) }
+      #expect(try netlink.exemptions(isIPv6: isIPv6) == Set(parts))
+      #expect(try netlink.exemptions(isIPv6: !isIPv6).isEmpty)
+      #expect(try netlink.rules(isIPv6: isIPv6) == rules)
+    }
+    #expect(leads(1) == "nowhere" && leads(2) == "nowhere")
+    #expect(leads(3).contains("table 2"))
+    try namespace.inside {
+      let netlink = try NetlinkSocket()
+      for part in parts + parts { try netlink.remove(part) }
+      #expect(try netlink.exemptions(isIPv6: isIPv6).isEmpty)
+      #expect(try netlink.rules(isIPv6: isIPv6) == rules)
+    }
   }
 
   @Test func `connected networks are those without a router, and none of tunnels`() throws {

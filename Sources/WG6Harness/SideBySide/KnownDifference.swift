@@ -15,7 +15,8 @@ struct KnownDifference: Sendable {
 
   /// In the order of the documentation.
   static let all: [KnownDifference] = [
-    mtu, endpointRoutes, marks, guardOfLinkLocal, emptyAllowedIPs, failingPreDown, savedLinkLocal, savedSearchDomains,
+    protocolNumber, mtu, endpointRoutes, marks, guardOfLinkLocal, emptyAllowedIPs, failingPreDown, savedLinkLocal,
+    savedSearchDomains,
     validMark,
   ]
 
@@ -41,6 +42,25 @@ struct KnownDifference: Sendable {
   static var table: String {
     let head = "| what | wg-quick | wg6 | why |\n|---|---|---|---|\n"
     return head + all.map { "| \($0.name) | \($0.wgQuick) | \($0.wg6) | \($0.reason) |\n" }.joined()
+  }
+
+  static let protocolNumber = KnownDifference(
+    name: "who made a route or a rule (`ip route`, `ip rule`)",
+    wgQuick: "protocol `boot`, as any script's",
+    wg6: "protocol 108",
+    reason: "network managers and people can tell wg6's from others, and leave them alone"
+  ) { _, difference in
+    let own = difference.right.filter { fact in
+      fact.area == .route && fact.text.contains(" protocol 108")
+        || fact.area == .rule && fact.text.contains(" proto 108")
+    }
+    let plain = own.map {
+      Fact($0.area, $0.text.replacing(" protocol 108", with: "").replacing(" proto 108", with: ""))
+    }
+    difference.right.subtract(own)
+    // What is not wg-quick's but for that stays a difference.
+    difference.right.formUnion(Set(plain).subtracting(difference.left))
+    difference.left.subtract(plain)
   }
 
   static let mtu = KnownDifference(

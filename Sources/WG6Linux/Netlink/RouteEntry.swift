@@ -9,8 +9,9 @@ import WG6Protocol
 
   /// `RT_TABLE_LOCAL`: the machine's own addresses.
   static let localTable: UInt32 = 255
-  /// `RTPROT_BOOT`: put there by an administrator's tool, as `ip route add` says.
-  static let bootProtocol: UInt8 = 3
+  /// The protocol number of wg6's routes and rules: other programs, and people, can tell them from their own. 108, the
+  /// low byte of WireGuard's usual port, is nobody's in iproute2's rt_protos.
+  static let ownProtocol: UInt8 = 0x6C
 
   /// `nil` for anything but a route of `family`: without IPv6, the kernel answers with IPv4.
   init?(_ answer: NetlinkAnswer, _ family: Int32) {

@@ -124,7 +124,7 @@ extension NetlinkSocket {
     guard let route = unsafe rtnl_route_alloc() else { throw NetlinkError(NLE_NOMEM, operation) }
     defer { unsafe rtnl_route_put(route) }
     unsafe rtnl_route_set_table(route, wanted.table)
-    unsafe rtnl_route_set_protocol(route, RouteEntry.bootProtocol)
+    unsafe rtnl_route_set_protocol(route, RouteEntry.ownProtocol)
     var result = unsafe rtnl_route_set_dst(route, destination.address)
     guard result >= 0 else { throw NetlinkError(result, operation) }
     guard let hop = unsafe rtnl_route_nh_alloc() else { throw NetlinkError(NLE_NOMEM, operation) }

@@ -73,7 +73,7 @@ extension NetlinkSocket {
     try readRules(isIPv6: isIPv6) { PolicyRule($0, isIPv6: isIPv6) }
   }
 
-  private func readRules<Value>(
+  func readRules<Value>(
     isIPv6: Bool, _ read: @escaping (NetlinkAnswer) -> Value?
   ) throws(NetlinkError) -> [Value] {
     var header = fib_rule_hdr()
@@ -99,6 +99,7 @@ extension PolicyRule {
     }
     if let suppressedPrefixLength { request.put(UInt32(suppressedPrefixLength), as: FRA_SUPPRESS_PREFIXLEN) }
     if let priority { request.put(priority, as: FRA_PRIORITY) }
+    if type == RTM_NEWRULE { request.put(byte: RouteEntry.ownProtocol, as: FRA_PROTOCOL) }
     return request
   }
 

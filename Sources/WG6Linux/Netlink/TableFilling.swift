@@ -11,7 +11,7 @@ extension NetlinkSocket {
     defer { unsafe rtnl_route_put(route) }
     let everything = try NetlinkAddress(isIPv6 ? .v6(high: 0, low: 0) : .v4(0), prefixLength: 0)
     unsafe rtnl_route_set_table(route, table)
-    unsafe rtnl_route_set_protocol(route, RouteEntry.bootProtocol)
+    unsafe rtnl_route_set_protocol(route, RouteEntry.ownProtocol)
     unsafe rtnl_route_set_type(route, UInt8(RTN_UNREACHABLE))
     unsafe rtnl_route_set_priority(route, .max)
     try check(unsafe rtnl_route_set_dst(route, everything.address), operation)
@@ -77,9 +77,10 @@ extension NetlinkSocket {
 extension RouteEntry {
   fileprivate var hasGateway: Bool { hops.contains { $0.hasGateway } }
 
-  /// Makes it a route of another table, without what the kernel only tells.
+  /// Makes it a route of ours in another table, without the flags that the kernel only reports.
   fileprivate func move(to table: UInt32) {
     unsafe rtnl_route_set_table(route, table)
+    unsafe rtnl_route_set_protocol(route, RouteEntry.ownProtocol)
     for number in 0..<(unsafe rtnl_route_get_nnexthops(route)) {
       let told = UInt32(RTNH_F_DEAD | RTNH_F_LINKDOWN | RTNH_F_OFFLOAD | RTNH_F_TRAP)
       if let hop = unsafe rtnl_route_nexthop_n(route, number) { unsafe rtnl_route_nh_unset_flags(hop, told) }
