@@ -24,9 +24,11 @@ public struct Child: Sendable {
   ///   - silentOutput: its standard streams are /dev/null, rather than ours.
   ///   - input: a descriptor that it reads its standard input from.
   ///   - output: a descriptor that it writes its standard output and errors to.
+  ///   - passing: a further descriptor, and the number that it has in the program.
   public init(
     _ path: String, _ arguments: [String], newSession: Bool = false, newGroup: Bool = false, terminal: Int32? = nil,
-    silentOutput: Bool = false, input: Int32? = nil, output: Int32? = nil
+    silentOutput: Bool = false, input: Int32? = nil, output: Int32? = nil,
+    passing: (descriptor: Int32, number: Int32)? = nil
   ) throws(Errno) {
     var attributes = posix_spawnattr_t()
     unsafe posix_spawnattr_init(&attributes)
@@ -51,6 +53,8 @@ public struct Child: Sendable {
     }
     if let input { unsafe posix_spawn_file_actions_adddup2(&files, input, 0) }
     if let output { for stream in Int32(1)...2 { unsafe posix_spawn_file_actions_adddup2(&files, output, stream) } }
+
+    if let passing { unsafe posix_spawn_file_actions_adddup2(&files, passing.descriptor, passing.number) }
 
     var argv: [UnsafeMutablePointer<CChar>?] = unsafe ([path] + arguments).map { unsafe strdup($0) }
     unsafe argv.append(nil)
