@@ -16,6 +16,8 @@ struct Journal: ~Copyable {
     case file(String)
     /// The mark of the tunnel's own datagrams, where it was not the file that chose it.
     case mark(UInt32)
+    /// The mark of the tunnel's own datagrams, which other tunnels' default routes and kill switches let pass.
+    case exempt(UInt32)
     case preDown(String)
     case postDown(String)
     /// The file's commands are not to be run, whatever a later reload finds in it.
@@ -24,6 +26,8 @@ struct Journal: ~Copyable {
     case saves
     /// The firewall table `wg6-IF`, by what its script comes to; with a kill switch it outlives a daemon that dies.
     case firewall(digest: UInt64, isKillSwitch: Bool)
+    /// What that table says, to put it there again if somebody deletes it; the interface is the journal's.
+    case filter(FirewallRules)
     case daemon
     /// A kernel setting, and what it was before.
     case setting(name: String, before: String)

@@ -6,19 +6,21 @@ import WG6Protocol
 /// Entries as lines: a word, and what belongs to it.
 extension Journal.Entry {
   /// How lines begin that are of many peers, or go with the interface.
-  static let unshared = ["route ", "address ", "endpoint ", "found "]
+  static let unshared = ["route ", "address ", "endpoint ", "found ", "filter "]
 
   var line: String {
     switch self {
     case .namespace(let number): "namespace \(number)"
     case .file(let path): "file \(path)"
     case .mark(let mark): "mark \(mark)"
+    case .exempt(let mark): "exempt \(mark)"
     case .preDown(let command): "predown \(command)"
     case .postDown(let command): "postdown \(command)"
     case .withoutHooks: "without-hooks"
     case .saves: "saves"
     case .firewall(let digest, let isKillSwitch):
       "firewall \(isKillSwitch ? "killswitch" : "open") \(String(digest, radix: 16))"
+    case .filter(let rules): "filter \(rules.journalText)"
     case .daemon: "daemon"
     case .setting(let name, let before): "setting \(name) \(before)"
     case .rule(let rule): "rule \(rule.journalText)"
@@ -48,6 +50,9 @@ extension Journal.Entry {
     case ("mark", _):
       guard let mark = UInt32(rest) else { return nil }
       self = .mark(mark)
+    case ("exempt", _):
+      guard let mark = UInt32(rest) else { return nil }
+      self = .exempt(mark)
     case ("predown", _): self = .preDown(String(rest))
     case ("postdown", _): self = .postDown(String(rest))
     case ("without-hooks", _): self = .withoutHooks
@@ -55,6 +60,9 @@ extension Journal.Entry {
     case ("firewall", 2):
       guard let digest = UInt64(parts[1], radix: 16) else { return nil }
       self = .firewall(digest: digest, isKillSwitch: parts[0] == "killswitch")
+    case ("filter", _):
+      guard let rules = FirewallRules(journalText: rest) else { return nil }
+      self = .filter(rules)
     case ("daemon", _): self = .daemon
     case ("setting", 2): self = .setting(name: parts[0], before: parts[1])
     case ("rule", _):

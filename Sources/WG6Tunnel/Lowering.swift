@@ -14,6 +14,7 @@ extension Tunnel {
     try alone { () throws(TunnelError) in
       try enterAbandonedNamespace()
       let isServed = try isHere()
+      endWatching()
       guard var journal = try readJournal() else {
         defer { releasePrograms() }
         let wasClosed = openFirewall()
@@ -100,6 +101,7 @@ extension Tunnel {
     try alone { () throws(TunnelError) in
       // A new tunnel may have come up under the name meanwhile.
       guard try !isHere(), let journal = try readJournal(), journal.contains(.complete) else { return }
+      if !unexpectedly || journal.filter?.killSwitch == nil { endWatching() }
       let remains = undo(journal, keepingKillSwitch: unexpectedly)
       if remains.hasKillSwitch { warn("the kill switch stays in force until the next 'up' or 'down'") }
       releasePrograms()
@@ -121,8 +123,11 @@ extension Tunnel {
 
   /// Cleans up after a command or a daemon that died, as `down` would, so that an `up` begins afresh. The firewall
   /// with the kill switch stays in force where the next one takes its place.
-  func recover(keepingFirewall: Bool) throws(TunnelError) -> Remains {
-    guard let journal = try anyJournal() else { return Remains() }
+  func recover(keepingFirewall: Bool, _ program: String) throws(TunnelError) -> Remains {
+    guard let journal = try anyJournal() else {
+      endWatching()
+      return Remains()
+    }
     guard journal.isOfThisNamespace else {
       // Where the directory outlives the machine, as a container's may, the namespace is gone and all that was in it.
       guard journal.namespace?.isGone == false else {
@@ -133,7 +138,11 @@ extension Tunnel {
       throw TunnelError("\(journal.path) says that it is up in another network namespace; take it down there")
     }
     if journal.isWhole {
-      if try isHere() { throw TunnelError("it is up already") }
+      if try isHere() {
+        // The command that brought it up may have been killed before it came to that.
+        if journal.isGuarded { watchOver(program) }
+        throw TunnelError("it is up already")
+      }
       // A daemon whose interface was deleted takes a moment to end.
       let hasEnded = try wait(seconds: 1) { () throws(TunnelError) in !ControlSocket.isAlive(interface) }
       guard hasEnded else {
@@ -142,6 +151,7 @@ extension Tunnel {
             + "'wg6 down \(interface)' takes it down")
       }
     }
+    endWatching()
     tell("cleaning up after a command or a daemon that died")
     let remains = undo(journal, keepingKillSwitch: keepingFirewall)
     for problem in remains.problems { warn(problem) }
@@ -180,6 +190,7 @@ extension Tunnel {
       }
     }
     if remains.hasKillSwitch {
+      if let filter = journal.filter { remains.entries.append(.filter(filter)) }
       for case .found(let name, let endpoint) in journal.entries { remains.known[name] = endpoint }
     }
     return remains
@@ -187,12 +198,21 @@ extension Tunnel {
 
   /// Leaves a journal of what remains, for the next command to try again, or none.
   func end(_ journal: consuming Journal, _ remains: Remains) {
+    defer { tryExempting() }
     guard !remains.entries.isEmpty else { return journal.remove() }
     let context = journal.entries.filter { $0.isContext }
     do {
       try journal.replace(with: context + remains.entries)
     } catch {
       warn("\(journal.path): \(error)")
+    }
+  }
+
+  private func tryExempting() {
+    do throws(TunnelError) {
+      try exemptEachOther()
+    } catch {
+      warn("\(error)")
     }
   }
 
@@ -223,7 +243,7 @@ extension Tunnel {
     case .firewall:
       tell("removing the firewall table")
       do {
-        try Firewall.run(FirewallRules(interface: interface).removal)
+        try Firewall.remove(FirewallRules(interface: interface))
       } catch {
         // What could not be put in is not there; `up` said so.
         guard entry.isKillSwitch, error != .unsupported else { return false }
@@ -247,7 +267,7 @@ extension Tunnel {
     guard (try? Firewall.hasTable(rules.tableName)) ?? false else { return false }
     tell("removing the firewall table that it left")
     do {
-      try Firewall.run(rules.removal)
+      try Firewall.remove(rules)
     } catch {
       warn("\(error)")
       return false

@@ -35,7 +35,8 @@ extension Tunnel {
   /// fails, everything is as it was before; a kill switch that a dead daemon left in force stays so. Returns the daemon where it stays a child.
   public func up(_ order: UpOrder) throws(TunnelError) -> Child? {
     try alone { () throws(TunnelError) in
-      let remains = try recover(keepingFirewall: order.file.configuration.killSwitch != .off)
+      let remains = try recover(
+        keepingFirewall: order.file.configuration.killSwitch != .off, order.program)
       try stopIfInterrupted()
       try requireAbsence()
       try refuse(order.file, beforePreUp: !order.file.hooks.preUp.isEmpty)
@@ -46,8 +47,10 @@ extension Tunnel {
       let turn = try takeTurn()
       let setup = try plan(order.file.configuration, endpoints.found)
       var journal = try begin(order.file.journalEntries(setup, endpoints) + remains.entries)
+      try arrangeExemptions()
       _ = consume turn
       tellFindings(order.file, setup, endpoints)
+      if setup.hasDefaultRoute, let mark = setup.mark { awaitPassage(of: mark, order.program) }
       var child: Child?
       do throws(TunnelError) {
         try raise(order, setup, &journal, &child)
@@ -58,8 +61,10 @@ extension Tunnel {
         for problem in left.problems { warn(problem) }
         if remains.hasKillSwitch { warn("the kill switch of before stays in force until the next 'up' or 'down'") }
         end(journal, left)
+        if left.hasKillSwitch { watchOver(order.program) }
         throw error
       }
+      if setup.hasDefaultRoute || !setup.firewall.isEmpty { watchOver(order.program, staysHere: order.stays) }
       if !endpoints.missing.isEmpty { askOn(order.program) }
       return child
     }
@@ -77,9 +82,14 @@ extension Tunnel {
     _ configuration: ConfigurationFile, _ endpoints: [EndpointName: Endpoint]
   ) throws(TunnelError) -> Setup {
     let netlink = try openNetlink()
+    let others = othersWithDefaultRoutes()
+    // Another tunnel's default route is no way for one that has its own.
+    let mark = configuration.hasDefaultRoute ? others.first?.mark ?? 0 : 0
     do {
-      let machine = try Machine.this(netlink, link: nil, mark: 0, taken: marksOfOthers())
-      return try Setup(configuration, interface: interface, endpoints: endpoints, machine: machine)
+      let machine = try Machine.this(netlink, link: nil, mark: mark, taken: marksOfOthers())
+      var setup = try Setup(configuration, interface: interface, endpoints: endpoints, machine: machine)
+      setup.firewall.others = others
+      return setup
     } catch {
       throw TunnelError(error)
     }
@@ -212,11 +222,20 @@ extension Tunnel {
   }
 }
 
+extension ConfigurationFile {
+  /// Whether it has a default route that takes all traffic but its own datagrams.
+  fileprivate var hasDefaultRoute: Bool {
+    let coverage = Coverage(self, connected: [])
+    return table == .automatic && [false, true].contains { coverage.hasDefaultRoute(isIPv6: $0) }
+  }
+}
+
 extension TunnelFile {
   /// What `down` needs to know of the file, which may be gone by then.
   func journalEntries(_ setup: Setup, _ endpoints: Endpoints) -> [Journal.Entry] {
     var entries: [Journal.Entry] = [.namespace(Journal.thisNamespace), .file(path)]
     if setup.isMarkChosen, let mark = setup.mark { entries.append(.mark(mark)) }
+    if setup.hasDefaultRoute, let mark = setup.mark { entries.append(.exempt(mark)) }
     if !runsHooks { entries.append(.withoutHooks) }
     if configuration.savesConfiguration { entries.append(.saves) }
     entries += hooks.preDown.map { .preDown($0) } + hooks.postDown.map { .postDown($0) }

@@ -56,7 +56,7 @@ extension Tunnel {
     for failure in endpoints.kept.values { warn("\(failure); its peer keeps its endpoint") }
 
     let changes: [Change]
-    let setup: Setup
+    var setup: Setup
     do throws(NetlinkError) {
       let machine = try Machine.this(
         netlink, link: link, mark: status.firewallMark, taken: marksOfOthers())
@@ -65,6 +65,7 @@ extension Tunnel {
       setup = try Setup(
         file.configuration, interface: interface,
         endpoints: endpoints.inUse(file.configuration, status, moved: moved), machine: machine, previousMark: mark)
+      setup.firewall.others = othersWithDefaultRoutes()
       let device = DeviceDifference(from: status, to: setup.device, movedEndpoints: moved, name: name)
       changes = try self.changes(to: setup, device, link, netlink, journal)
     } catch {
@@ -76,6 +77,11 @@ extension Tunnel {
     let lines = changes.flatMap(\.lines)
     if isTrial { return lines }
     if !changes.isEmpty { try write(.reloading, to: &journal) }
+    if setup.hasDefaultRoute, let mark = setup.mark, !journal.contains(.exempt(mark)) {
+      try write(.exempt(mark), to: &journal)
+      try exemptEachOther()
+      awaitPassage(of: mark, program)
+    }
     for change in changes { try carryOut(change, link, netlink, &journal) }
     let rules: [PolicyRule]
     do throws(NetlinkError) {
@@ -84,6 +90,8 @@ extension Tunnel {
       throw TunnelError(error)
     }
     try replace(&journal, with: journal.entriesAfterReload(file, setup, endpoints, rules: rules))
+    try exemptEachOther()
+    if setup.hasDefaultRoute || !setup.firewall.isEmpty { watchOver(program) } else { endWatching() }
     reclaimPrograms(link)
     if !endpoints.missing.isEmpty { askOn(program) }
     return lines
@@ -94,7 +102,7 @@ extension Tunnel {
   ) throws(TunnelError) {
     do {
       switch change {
-      case .firewall(let rules) where rules.isEmpty: try run(rules.removal)
+      case .firewall(let rules) where rules.isEmpty: try Firewall.remove(rules)
       case .firewall(let rules): try close(rules, &journal)
       case .removeRoutes(let routes): try remove(routes, via: link, netlink)
       case .device(let difference):
@@ -135,14 +143,6 @@ extension Tunnel {
     try? Sysctl.set(name, to: "1")
     defer { if let before { try? Sysctl.set(name, to: before) } }
     try netlink.removeAddress(address.address, prefixLength: address.prefixLength, from: link)
-  }
-
-  private func run(_ script: String) throws(TunnelError) {
-    do {
-      try Firewall.run(script)
-    } catch {
-      throw TunnelError("\(error)")
-    }
   }
 
   private func revertResolver(_ journal: borrowing Journal) throws(TunnelError) {
@@ -188,6 +188,8 @@ extension Journal {
     if !setup.firewall.isEmpty {
       result.append(.firewall(digest: setup.firewall.digest, isKillSwitch: setup.firewall.killSwitch != nil))
     }
+    // What is in force was put there with the other tunnels of that moment.
+    if !setup.firewall.isEmpty, let filter { result.append(.filter(filter)) }
     result.append(.daemon)
     result += setup.addresses.map { .address($0) } + setup.routes.map { .route($0) }
     result += rules.map { .rule($0) }

@@ -22,6 +22,8 @@ struct Setup {
   var mark: UInt32?
   /// Whether `mark` was drawn here and is not the file's.
   var isMarkChosen: Bool
+  /// Whether it has a default route, past which its own datagrams must go, and those of other tunnels that have one.
+  var hasDefaultRoute: Bool { !rules.isEmpty }
   /// Which address goes to which peer.
   let coverage: Coverage
 }
@@ -160,8 +162,11 @@ extension ResolverRequest {
 }
 
 extension FirewallRules {
-  /// A number that another script would not have by chance (FNV-1a, 64 bits).
+  /// A number that the script of other rules would not have by chance (FNV-1a, 64 bits). Other tunnels come and go
+  /// without a change to this one.
   var digest: UInt64 {
-    script.utf8.reduce(0xcbf2_9ce4_8422_2325) { ($0 ^ UInt64($1)) &* 0x100_0000_01b3 }
+    var own = self
+    own.others = []
+    return own.script.utf8.reduce(0xcbf2_9ce4_8422_2325) { ($0 ^ UInt64($1)) &* 0x100_0000_01b3 }
   }
 }

@@ -203,6 +203,16 @@ extension NetlinkSocket {
 }
 
 extension Journal {
+  /// Whether there is something that other programs should not delete.
+  var isGuarded: Bool { filter != nil || !rules.isEmpty }
+
+  /// What the firewall table says that was put there last.
+  var filter: FirewallRules? {
+    var last: FirewallRules?
+    for case .filter(let rules) in entries { last = rules }
+    return last
+  }
+
   /// Each once, in the order in which they were added last.
   var rules: [PolicyRule] {
     var rules: [PolicyRule] = []

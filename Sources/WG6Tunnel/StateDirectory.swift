@@ -44,6 +44,7 @@ struct InterfaceLock {
     case change = "lock"
     case asking
     case programs
+    case watching
   }
 
   /// Takes the lock of `interface` if it is free. Throws `wouldBlock` where another process holds it, or `open`'s error.
@@ -101,6 +102,49 @@ struct InterfaceLock {
     let descriptor = OwnedDescriptor(file)
     guard flock(descriptor.rawValue, LOCK_SH | LOCK_NB) != 0 else { return nil }
     return pid_t(descriptor.text().prefix { $0.isNumber }).flatMap { try? ForeignProcess($0) }
+  }
+
+  /// The lock that this process was given as an open descriptor.
+  init(given descriptor: Int32, of interface: String, for purpose: Purpose) {
+    self.descriptor = descriptor
+    path = "\(StateDirectory.path)/\(interface).\(purpose.rawValue)"
+    _ = fcntl(descriptor, F_SETFD, FD_CLOEXEC)
+    writeHolder(getpid())
+  }
+
+  /// Gives the lock to a process that `start` starts with the descriptor, and writes down which process that is.
+  func pass(_ start: (Int32) throws(Errno) -> Child) throws(Errno) {
+    let child: Child
+    do throws(Errno) {
+      child = try start(descriptor)
+    } catch {
+      release()
+      throw error
+    }
+    writeHolder(child.processID)
+    close(descriptor)
+  }
+
+  /// Writes down how far the process is that has been given the lock.
+  func note(_ text: String) {
+    _ = unsafe pwrite(descriptor, text, text.utf8.count, InterfaceLock.noteOffset)
+  }
+
+  private static let noteOffset = 16
+
+  /// What the process that holds the lock has written down last.
+  static func note(of interface: String, for purpose: Purpose) -> String {
+    let file = unsafe open("\(StateDirectory.path)/\(interface).\(purpose.rawValue)", O_RDONLY | O_CLOEXEC | O_NOFOLLOW)
+    guard file >= 0 else { return "" }
+    let descriptor = OwnedDescriptor(file)
+    var bytes = [UInt8](repeating: 0, count: 32)
+    let count = unsafe pread(descriptor.rawValue, &bytes, bytes.count, noteOffset)
+    return String(decoding: bytes[..<max(count, 0)].prefix { $0 != 0 }, as: UTF8.self)
+  }
+
+  private func writeHolder(_ process: pid_t) {
+    let line = Array("\(process)\n".utf8)
+    _ = unsafe pwrite(descriptor, line, line.count, 0)
   }
 
   /// Gives it back, and removes the file.

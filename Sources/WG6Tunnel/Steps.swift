@@ -58,9 +58,9 @@ extension Tunnel {
     let isRequired = rules.killSwitch != nil || rules.clampsMSS
     do throws(TunnelError) {
       let entry = Journal.Entry.firewall(digest: rules.digest, isKillSwitch: rules.killSwitch != nil)
-      try make(entry, in: &journal) { () throws(TunnelError) in
+      try make(entry, .filter(rules), in: &journal) { () throws(TunnelError) in
         do {
-          try Firewall.run(rules.script)
+          try Firewall.put(rules)
         } catch {
           throw TunnelError("\(error)")
         }
@@ -112,6 +112,8 @@ extension Tunnel {
       rule.priority = try netlink.nextRulePriority(isIPv6: rule.isIPv6)
       let chosen = rule
       try make(.rule(chosen), in: &journal) { () throws(TunnelError) in
+        // No datagram of another tunnel meets the rule before its exemption.
+        if chosen.isInverted { try arrangeExemptions() }
         do throws(NetlinkError) {
           try netlink.addRule(chosen)
         } catch {

@@ -49,7 +49,7 @@ struct WG6: ParsableCommand {
       Up.self, Down.self, Reload.self, Save.self, Exec.self, Log.self, Check.self, Routes.self, Export.self, Strip.self,
       Show.self,
       Showconf.self, Set.self, Setconf.self, Addconf.self, Syncconf.self, Genkey.self, Genpsk.self, Pubkey.self,
-      Resolve.self, Version.self,
+      Resolve.self, Watch.self, Version.self,
     ],
     defaultSubcommand: Show.self)
 

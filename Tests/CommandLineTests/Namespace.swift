@@ -78,6 +78,18 @@ final class Namespace {
     }
   }
 
+  /// The process that watches over the interface's tunnel.
+  func watcher() throws -> Int32? {
+    try processes { $0.suffix(2) == ["watch", interface] }.first?.process
+  }
+
+  /// `kill -9` of that process.
+  func endWatching() throws {
+    let watcher = try #require(try watcher(), "nobody watches over \(interface)")
+    kill(watcher, SIGKILL)
+    try waitUntil("nobody watches") { try self.watcher() == nil }
+  }
+
   /// The processes that were called in some way.
   func processes(where condition: ([String]) -> Bool) throws -> [(process: Int32, words: [String])] {
     try FileManager.default.contentsOfDirectory(atPath: "/proc").compactMap { entry in

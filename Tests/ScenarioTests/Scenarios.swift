@@ -57,6 +57,16 @@ struct Scenarios {
   func controlAbuse() throws { try play("control-abuse") }
 
   @Test(
+    "Two tunnels with default routes and kill switches leave each other's datagrams alone, whichever comes first",
+    .needs("two-default-routes"))
+  func twoDefaultRoutes() throws { try play("two-default-routes") }
+
+  @Test(
+    "A flushed ruleset opens no kill switch, and rules that others delete are back within 100 ms",
+    .needs("deleted-rules"))
+  func deletedRules() throws { try play("deleted-rules") }
+
+  @Test(
     "Under 50,000 datagrams a second of every kind, handshakes get through, nothing is amplified, memory is bounded",
     .needs("flood"), .timeLimit(.minutes(10)))
   func flood() throws { try play("flood") }

@@ -52,6 +52,51 @@ import WG6Protocol
     #expect(!after)
   }
 
+  /// Every kind of contents in the place of every other, in a table that stays the same one.
+  @Test func `replaces a table's contents as if it were made anew, and the table outlives whoever owned it`() throws {
+    let (namespace, other) = (try NetworkNamespace(), try NetworkNamespace())
+    let full = FirewallRules(
+      interface: "wg0", mark: Self.mark, guardedAddresses: [.v4(0x0A42_0002), .v6(high: 1, low: 2)], savesMarks: true,
+      killSwitch: KillSwitchRules(
+        covered: try prefixes(["10.0.0.0/8", "fd00::/8"]), lan: try prefixes(["10.1.0.0/16", "fe80::/64"])),
+      clampsMSS: true)
+    let kinds = [
+      full, FirewallRules(interface: "wg0", clampsMSS: true),
+      FirewallRules(interface: "wg0", mark: 7, killSwitch: KillSwitchRules(covered: try prefixes(["0.0.0.0/0"]))),
+      FirewallRules(interface: "wg0", guardedAddresses: [.v4(0x0A42_0002)]),
+    ]
+    for before in kinds {
+      for after in kinds {
+        let listed = try namespace.inside {
+          try Firewall.put(before)
+          try Firewall.put(after)
+          return try Firewall.listing(of: after.tableName)
+        }
+        let fresh = try other.inside {
+          try Firewall.run(after.script)
+          return try Firewall.listing(of: after.tableName)
+        }
+        #expect(listed.replacing("\tflags \n\n", with: "") == fresh)
+      }
+    }
+    try namespace.inside {
+      let name = full.tableName
+      try #require(try FilterTables.state(of: name) == FilterTables.State(isOwned: false, persists: true))
+      let owner = try TableOwnership(of: name)
+      #expect(try FilterTables.state(of: name) == FilterTables.State(isOwned: true, persists: true))
+      #expect(throws: FirewallError.self) { try Firewall.run("delete table inet \(name)\n") }
+      // Others own theirs, or do not exist.
+      #expect(throws: NetlinkError.self) { _ = try TableOwnership(of: name) }
+      try Firewall.run("flush ruleset\n")
+      #expect(try Firewall.hasTable(name))
+      _ = consume owner
+      #expect(try FilterTables.state(of: name) == FilterTables.State(isOwned: false, persists: true))
+      try Firewall.remove(full)
+      try Firewall.remove(full)
+      #expect(try FilterTables.state(of: name) == nil)
+    }
+  }
+
   @Test func `replaces a tunnel's rules by the next ones, leaves other tables alone, and forgets twice`() throws {
     let namespace = try NetworkNamespace()
     let clamp = FirewallRules(interface: "wg0", clampsMSS: true)

@@ -10,7 +10,7 @@ import WG6Protocol
   private static let entries: [Journal.Entry] = [
     .namespace(4_026_531_840), .file("/etc/wireguard/a file.conf"), .mark(51820), .preDown("echo  %i | cat"),
     .postDown("true"), .postDown("echo\r"), .withoutHooks, .saves, .firewall(digest: .max, isKillSwitch: true),
-    .firewall(digest: 0, isKillSwitch: false),
+    .firewall(digest: 0, isKillSwitch: false), .exempt(.max), .filter(FirewallRules(interface: "")), .filter(filter),
     .daemon, .setting(name: "net.ipv4.conf.all.src_valid_mark", before: "0"),
     .rule(
       PolicyRule(isIPv6: true, mark: 51820, isInverted: true, table: 51820, suppressedPrefixLength: nil, priority: nil)),
@@ -23,6 +23,15 @@ import WG6Protocol
     .address(InterfaceAddress(address("2001:db8::1"), prefixLength: 64)),
     .route(Route(prefix("10.0.0.0/8"), table: 254)), .complete, .reloading, .leaving,
   ]
+
+  private static let filter: FirewallRules = {
+    var rules = FirewallRules(
+      interface: "", mark: 51820, guardedAddresses: [address("10.0.0.1"), address("fd00::1")], savesMarks: true,
+      killSwitch: KillSwitchRules(covered: [prefix("10.0.0.0/8"), prefix("::/0")], lan: []), clampsMSS: true)
+    rules.formerMark = 7
+    rules.others = [OtherTunnel(interface: "a=b+c", mark: 1), OtherTunnel(interface: "wg1", mark: .max)]
+    return rules
+  }()
 
   private static let rules = entries.filter { if case .rule = $0 { true } else { false } }
 

@@ -30,7 +30,8 @@ public struct Scenario: Sendable {
     .counters, .packetSizes, .offloads, .transfer, .keys, .firstAnswers, .lateSettings, .nesting, .policyRouting,
     .sourceAddresses, .betterRoute, .ownAddress,
     .manyPrefixes,
-    .turnover, .unreachable, .errorSources, .leaks, .defaultRoute, .stress, .loadGenerator, .execution,
+    .turnover, .unreachable, .errorSources, .leaks, .defaultRoute, .twoDefaultRoutes, .deletedRules,
+    .stress, .loadGenerator, .execution,
     .sideBySide, .reloadUnderLoad, .reloadPairs, .crashMatrix, .exportedExclusions, .upSpeed,
   ]
 

@@ -16,6 +16,11 @@ public enum Firewall {
     try output(of: "list tables inet\n").split(separator: "\n").contains("table inet \(name)")
   }
 
+  /// What the table `name` of the family `inet` says, as nft lists it.
+  static func listing(of name: String) throws(FirewallError) -> String {
+    try output(of: "list table inet \(name)\n")
+  }
+
   /// libnftables says nothing of threads; one at a time is fast enough.
   private static let turn = Mutex(())
 
@@ -25,7 +30,7 @@ public enum Firewall {
   }
 
   /// Throws where the kernel has no netfilter sockets: libnftables would print that and end the process.
-  private static func requireNetfilter() throws(FirewallError) {
+  static func requireNetfilter() throws(FirewallError) {
     let netfilter: Int32 = 12
     let descriptor = socket(AF_NETLINK, Int32(SOCK_RAW.rawValue) | Int32(SOCK_CLOEXEC.rawValue), netfilter)
     guard descriptor >= 0 else {

@@ -18,6 +18,8 @@ public struct FirewallRules: Hashable, Sendable {
   /// Whether answers to the tunnel's own datagrams get `mark` again, so that reverse path filters find their way.
   public var savesMarks: Bool
   public var killSwitch: KillSwitchRules?
+  /// Other tunnels that have default routes: the kill switch lets their datagrams pass, and what goes through them.
+  public var others: [OtherTunnel] = []
   /// Whether forwarded TCP connections are told what fits through the interface.
   public var clampsMSS: Bool
 
@@ -52,23 +54,70 @@ public struct FirewallRules: Hashable, Sendable {
   /// Puts the table in the place of the one there may be, in one transaction: no packet sees neither. Removes that where
   /// there is nothing to filter.
   public var script: String {
-    guard !isEmpty else { return removal }
+    isEmpty ? removal : removal + "table inet \(tableName) {\n" + sections.joined(separator: "\n") + "}\n"
+  }
+
+  /// Puts other contents into the table, in one transaction, for a table that must not be deleted. It must exist.
+  ///
+  /// Chains that stay have other rules from one packet to the next. Where a chain takes the place of another, a packet could
+  /// pass the new one before it has rules and the old one when it has none any longer.
+  var replacement: String {
+    var commands = ["flush table inet \(tableName)"]
+    var chains: Set<Substring> = []
+    for line in sections.joined(separator: "\n").split(separator: "\n") {
+      let words = line.split(separator: " ")
+      guard line.hasPrefix("  chain ") || line.hasPrefix("  set ") else {
+        commands.append(String(line))
+        continue
+      }
+      commands.append("add \(words[0]) inet \(tableName) \(words[1]) {")
+      if words[0] == "chain" { chains.insert(words[1]) }
+    }
+    // To add what is there already changes nothing, and what is there can be deleted.
+    let needless = (FirewallRules.chains + KillSwitchRules.chains).filter { !chains.contains($0[...]) }
+    let former =
+      needless.map { "add chain inet \(tableName) \($0)" }
+      + needless.map { "delete chain inet \(tableName) \($0)" }
+      + KillSwitchRules.sets.flatMap { set in
+        [
+          "add set inet \(tableName) \(set.name) { type \(set.type); flags interval; auto-merge; }",
+          "delete set inet \(tableName) \(set.name)",
+        ]
+      }
+    commands.insert(contentsOf: former, at: 1)
+    return commands.map { $0 + "\n" }.joined()
+  }
+
+  /// Removes a table that exists.
+  static func deletion(of name: String) -> String { "delete table inet \(name)\n" }
+
+  /// All chains that a table may have, but for those of the kill switch.
+  private static let chains = ["spoof-guard", "restore-mark", "save-mark", "clamp-mss"]
+
+  private var sections: [String] {
     var sections: [String] = []
     if !guardedAddresses.isEmpty { sections.append(spoofGuard) }
     if savesMarks, let mark { sections.append(marks(mark)) }
     if let killSwitch {
       sections.append(
         killSwitch.sections(
-          interface: quotedInterface, marks: [mark, formerMark].compactMap { $0 },
+          interfaces: [interface] + others.map(\.interface),
+          marks: [mark, formerMark].compactMap { $0 } + others.map(\.mark),
           outsideMark: ExecutionMark.outside(of: interface)))
     }
     if clampsMSS { sections.append(clamp) }
-    return removal + "table inet \(tableName) {\n" + sections.joined(separator: "\n") + "}\n"
+    return sections
   }
 
   /// Removes the table, whether it exists or not.
   public var removal: String {
     "table inet \(tableName)\ndelete table inet \(tableName)\n"
+  }
+
+  /// A mark as nft lists it.
+  static func listed(_ mark: UInt32) -> String {
+    let digits = String(mark, radix: 16)
+    return "meta mark 0x" + String(repeating: "0", count: 8 - digits.count) + digits + " accept"
   }
 
   private var quotedInterface: String { "\"\(interface)\"" }
@@ -114,6 +163,17 @@ public struct FirewallRules: Hashable, Sendable {
       }
 
     """
+  }
+}
+
+/// A tunnel beside this one that has a default route, and the mark of its own datagrams.
+public struct OtherTunnel: Hashable, Sendable {
+  public var interface: String
+  public var mark: UInt32
+
+  public init(interface: String, mark: UInt32) {
+    self.interface = interface
+    self.mark = mark
   }
 }
 

@@ -10,7 +10,8 @@ import WG6Protocol
 ///   reports;
 /// - a DHCP client's requests;
 /// - with `lan`, what stays on the networks at hand;
-/// - what came in through the tunnel and is forwarded.
+/// - what came in through the tunnel and is forwarded;
+/// - the datagrams of other tunnels of wg6 that have default routes, and what goes through them.
 ///
 /// docs/split-tunnel.md says what no filter of IP packets can stop.
 public struct KillSwitchRules: Hashable, Sendable {
@@ -28,11 +29,16 @@ public struct KillSwitchRules: Hashable, Sendable {
   /// Sets and chains. `postrouting` is where it is decided: it sees the interface by which a packet really leaves, also
   /// when marks or address translation have sent it another way since `output`. That comes first only to answer: a program
   /// is told at once, where a packet dropped later would let its connections hang. Both are late, behind everybody else.
-  func sections(interface: String, marks: [UInt32], outsideMark: UInt32) -> String {
+  ///
+  /// - Parameters:
+  ///   - interfaces: this tunnel's, and those of others that may be used beside it.
+  ///   - marks: those of these tunnels' own datagrams.
+  func sections(interfaces: [String], marks: [UInt32], outsideMark: UInt32) -> String {
+    let interface = "\"\(interfaces[0])\"", tunnels = interfaces.map { "\"\($0)\"" }.joined(separator: ", ")
     let own = marks.map { "    meta l4proto udp meta mark \($0) accept\n" }.joined()
     return """
       \(sets)  chain within {
-          oifname { "lo", \(interface) } accept
+          oifname { "lo", \(tunnels) } accept
       \(families)  }
         chain without {
       \(own)    meta mark \(outsideMark) accept
@@ -59,6 +65,12 @@ public struct KillSwitchRules: Hashable, Sendable {
 
       """
   }
+
+  /// All chains that it may have.
+  static let chains = ["forward", "output", "postrouting", "within", "without"]
+  /// All sets that it may have.
+  static let sets = ["covered", "lan"].flatMap { [("\($0)4", "ipv4_addr"), ("\($0)6", "ipv6_addr")] }
+    .map { (name: $0.0, type: $0.1) }
 
   /// What a machine must be able to say on a link. A hop limit of 255 has come from no other link; type 143 is RFC 3810's.
   private static let link = """

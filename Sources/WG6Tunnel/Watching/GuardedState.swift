@@ -1,0 +1,195 @@
+import WG6Linux
+
+/// What must be there for as long as a tunnel is up, by its journal, and what of it is.
+///
+/// Rules and routes that the file's own commands removed before are not missed: only what was there is restored. The
+/// firewall table is, whoever removed it when.
+struct GuardedState: ~Copyable {
+  private let tunnel: Tunnel
+  private var ownership: TableOwnership?
+  /// The journal when it was last seen under the lock, and what was there then.
+  private var entries: [Journal.Entry]?
+  private var rules: [PolicyRule] = []
+  private var routes: Set<Route> = []
+  /// What is in the table, and how nft lists it where anybody could change that.
+  private var filter: FirewallRules?
+  private var listing: String?
+
+  init(_ tunnel: Tunnel) {
+    self.tunnel = tunnel
+    ownership = nil
+  }
+
+  enum Assessment {
+    case fine
+    /// The tunnel is down, or nothing of it is left to be guarded.
+    case over
+    /// A command has changed what should be there.
+    case changed
+    /// Another program has deleted or changed something.
+    case damaged
+  }
+
+  /// Lets a command change the table.
+  mutating func letGo() { ownership = nil }
+
+  /// What has become of it all. Changes nothing.
+  func assess() throws(TunnelError) -> Assessment {
+    guard let now = try Present(tunnel) else { return .over }
+    if now.entries != entries || now.filter?.others != filter?.others { return .changed }
+    if try isTableDamaged(now) { return .damaged }
+    if now.filter != nil, ownership == nil, now.table?.persists == true { return .changed }
+    do throws(NetlinkError) {
+      let netlink = try NetlinkSocket()
+      if try netlink.present(rules).count != rules.count { return .damaged }
+      if try !missingRoutes(now, netlink).isEmpty { return .damaged }
+    } catch {
+      throw TunnelError(error)
+    }
+    return try tunnel.lacksExemptions() ? .damaged : .fine
+  }
+
+  /// Restores what is missing, and says what that was; `nil` where there is nothing to guard any more. Nobody else changes
+  /// the tunnel meanwhile.
+  mutating func restore() throws(TunnelError) -> [String]? {
+    guard let now = try Present(tunnel) else { return nil }
+    var restored: [String] = []
+    let isChanged = now.entries != entries
+    if try restoreTable(now, isChanged) { restored.append("the firewall table") }
+    do throws(NetlinkError) {
+      let netlink = try NetlinkSocket()
+      if isChanged {
+        rules = try netlink.present(now.rules)
+        routes = try presentRoutes(now, netlink)
+      }
+      let present = try netlink.present(rules)
+      for rule in rules where !present.contains(rule) {
+        do throws(NetlinkError) {
+          try netlink.addRule(rule)
+        } catch  where error.isExisting {
+        }
+        restored.append("the rule “\(rule)”")
+      }
+      restored += restoreRoutes(try missingRoutes(now, netlink), now, netlink)
+    } catch {
+      throw TunnelError(error)
+    }
+    if try tunnel.exemptEachOther(), !isChanged, restored.isEmpty { restored.append("the exemptions of other tunnels") }
+    entries = now.entries
+    return restored
+  }
+
+  // MARK: The table
+
+  private func isTableDamaged(_ now: Present) throws(TunnelError) -> Bool {
+    guard let filter else { return false }
+    guard now.table != nil else { return true }
+    return ownership == nil && list(filter) != listing
+  }
+
+  /// Whether it had to be.
+  private mutating func restoreTable(_ now: Present, _ isChanged: Bool) throws(TunnelError) -> Bool {
+    guard let wanted = now.filter else {
+      ownership = nil
+      filter = nil
+      return false
+    }
+    // What a command has just put there is right, but for tunnels that have come or gone since.
+    if isChanged { filter = now.journalled }
+    var isDamaged = now.table == nil
+    if !isDamaged, !isChanged, ownership == nil { isDamaged = list(wanted) != listing }
+    if isDamaged || filter?.others != wanted.others {
+      ownership = nil
+      do throws(FirewallError) {
+        try Firewall.put(wanted)
+      } catch {
+        throw TunnelError("\(error)")
+      }
+    }
+    filter = wanted
+    if ownership == nil {
+      // Older kernels know no owner that a table outlives.
+      ownership = try? TableOwnership(of: wanted.tableName)
+      listing = list(wanted)
+    }
+    return isDamaged
+  }
+
+  /// Nothing, where it is deleted in this moment: the next event tells.
+  private func list(_ rules: FirewallRules) -> String {
+    (try? Firewall.listing(of: rules.tableName)) ?? ""
+  }
+
+  // MARK: Routes
+
+  private func presentRoutes(
+    _ now: Present, _ netlink: borrowing NetlinkSocket
+  ) throws(NetlinkError) -> Set<Route> {
+    guard let link = now.link, !now.routes.isEmpty else { return [] }
+    return try netlink.routes(via: link).intersection(now.routes)
+  }
+
+  /// A link that is down has no routes.
+  private func missingRoutes(
+    _ now: Present, _ netlink: borrowing NetlinkSocket
+  ) throws(NetlinkError) -> Set<Route> {
+    guard let link = now.link, link.isUp, !routes.isEmpty else { return [] }
+    return routes.subtracting(try netlink.routes(via: link))
+  }
+
+  private mutating func restoreRoutes(
+    _ missing: Set<Route>, _ now: Present, _ netlink: borrowing NetlinkSocket
+  ) -> [String] {
+    guard let link = now.link else { return [] }
+    var restored = 0
+    for route in missing {
+      do throws(RouteError) {
+        try netlink.addRoutes([route], via: link)
+        restored += 1
+      } catch {
+        // Somebody's own stands there now.
+        if error.reason.isExisting { routes.remove(route) }
+      }
+    }
+    return restored == 0 ? [] : ["\(restored) \(restored == 1 ? "route" : "routes")"]
+  }
+}
+
+/// What the journal says, and the kernel.
+private struct Present {
+  let entries: [Journal.Entry]
+  let rules: [PolicyRule]
+  /// In the tables that the rules lead to.
+  let routes: Set<Route>
+  let link: Link?
+  /// What the table was made from.
+  let journalled: FirewallRules?
+  /// What it should say by now.
+  let filter: FirewallRules?
+  let table: FilterTables.State?
+
+  /// `nil` where nothing is to be guarded: without its interface a tunnel has its kill switch, if that.
+  init?(_ tunnel: Tunnel) throws(TunnelError) {
+    guard let journal = try tunnel.readJournal(), !journal.contains(.leaving) else { return nil }
+    var filter = journal.filter
+    filter?.interface = tunnel.interface
+    journalled = filter
+    filter?.others = tunnel.othersWithDefaultRoutes()
+    self.filter = filter
+    let isUp = journal.contains(.complete)
+    do throws(NetlinkError) {
+      link = isUp ? try NetlinkSocket().link(named: tunnel.interface) : nil
+      table = try filter.flatMap { (rules) throws(NetlinkError) in try FilterTables.state(of: rules.tableName) }
+    } catch {
+      throw TunnelError(error)
+    }
+    guard link != nil || filter?.killSwitch != nil else { return nil }
+    entries = journal.entries
+    rules = link == nil ? [] : journal.rules
+    let tables = Set(journal.rules.filter(\.isInverted).map(\.table))
+    routes = Set(
+      journal.entries.compactMap { entry in
+        if case .route(let route) = entry, tables.contains(route.table) { route } else { nil }
+      })
+  }
+}

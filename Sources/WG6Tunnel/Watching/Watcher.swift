@@ -1,0 +1,133 @@
+import CLinux
+import Glibc
+import SystemPackage
+import WG6Linux
+
+/// Watches over what keeps traffic in a tunnel: the firewall table, the rules and the routes of its default routes. What
+/// another program deletes is restored. Ends when the tunnel has gone down.
+///
+/// It holds no key. It changes something only while it has the tunnel's lock, or the command that has it says so, and only
+/// what the journal says: so it never restores what `down` or `reload` has just removed.
+public struct Watcher: ~Copyable {
+  private let tunnel: Tunnel
+  private let log: (String) -> Void
+  private let events: PolicyEvents
+  private let journals: DirectoryWatch
+  private let signals: SignalReader
+  private let own: InterfaceLock
+  private var guarded: GuardedState
+  private var pace = Pace()
+  /// How often it has looked on behalf of a command.
+  private var rounds = 0
+
+  /// - Parameter log: is told what was deleted and restored.
+  public init(_ interface: String, log: @escaping (String) -> Void) throws {
+    let signals = try SignalReader([SIGUSR1, SIGUSR2])
+    let events = try PolicyEvents(table: FirewallRules(interface: interface).tableName)
+    let journals = try DirectoryWatch(StateDirectory.path)
+    own = InterfaceLock(given: WatchingProcess.lockDescriptor, of: interface, for: .watching)
+    tunnel = Tunnel(interface, tell: { _ in }, warn: log, announce: { _ in })
+    self.log = log
+    self.events = events
+    self.journals = journals
+    self.signals = signals
+    guarded = GuardedState(tunnel)
+  }
+
+  private enum Outcome {
+    case fine
+    /// There is no tunnel to watch over any more.
+    case over
+    /// Look again at this time.
+    case later(UInt64)
+  }
+
+  /// Watches until the tunnel is no more.
+  public mutating func run() {
+    // The command that started this process waits for the first look, and has the lock.
+    var outcome = lookForCommand()
+    while true {
+      var deadline: UInt64?
+      switch outcome {
+      case .over: return own.release()
+      case .fine: break
+      case .later(let time): deadline = time
+      }
+      sleep(until: deadline)
+      var isToLook = deadline.map { $0 <= Watcher.now } ?? false
+      while let signal = signals.next() {
+        if signal == SIGUSR1 {
+          guarded.letGo()
+        } else {
+          outcome = lookForCommand()
+        }
+        if case .over = outcome { break }
+      }
+      if case .over = outcome { continue }
+      if events.take() { isToLook = true }
+      if journals.take(suffix: ".journal") { isToLook = true }
+      if isToLook { outcome = look() }
+    }
+  }
+
+  /// Looks while a command has the lock and waits for the end of it.
+  private mutating func lookForCommand() -> Outcome {
+    let outcome = restore()
+    rounds += 1
+    own.note("\(rounds)")
+    return outcome
+  }
+
+  private mutating func look() -> Outcome {
+    do throws(TunnelError) {
+      switch try guarded.assess() {
+      case .over: return .over
+      case .fine: return .fine
+      case .changed: break
+      case .damaged: if Watcher.now < pace.earliest { return .later(pace.earliest) }
+      }
+    } catch {
+      return .later(Watcher.now + Pace.longest)
+    }
+    // A command that has the lock changes the tunnel: when it is done, it is clear what should be there.
+    guard let lock = try? InterfaceLock(tunnel.interface) else { return .later(Watcher.now + 20_000_000) }
+    defer { lock.release() }
+    return restore()
+  }
+
+  /// Restores what is missing; nobody else changes the tunnel meanwhile.
+  private mutating func restore() -> Outcome {
+    do throws(TunnelError) {
+      let restored = try guarded.restore()
+      guard let restored else { return .over }
+      if restored.isEmpty { return .fine }
+      log("\(restored.joined(separator: ", ")) had been deleted or changed by another program; restored")
+      if pace.restored(at: Watcher.now) {
+        log("another program keeps doing so; it is undone more slowly from now on, once a second at the slowest")
+      }
+      return .fine
+    } catch {
+      log("\(error)")
+      return .later(Watcher.now + Pace.longest)
+    }
+  }
+
+  private func sleep(until deadline: UInt64?) {
+    var watched = (events.descriptors + [journals.descriptor.rawValue, signals.descriptor.rawValue]).map {
+      pollfd(fd: $0, events: Int16(POLLIN), revents: 0)
+    }
+    var timeout: Int32 = -1
+    if let deadline {
+      let now = Watcher.now
+      timeout = deadline > now ? Int32(min((deadline - now) / 1_000_000 + 1, 10_000)) : 0
+    }
+    _ = unsafe poll(&watched, nfds_t(watched.count), timeout)
+  }
+
+  /// Nanoseconds of the boot-time clock.
+  private static var now: UInt64 {
+    var time = timespec()
+    unsafe clock_gettime(CLOCK_BOOTTIME, &time)
+    return UInt64(time.tv_sec) * 1_000_000_000 + UInt64(time.tv_nsec)
+  }
+}

@@ -1,0 +1,251 @@
+import Foundation
+import Testing
+
+/// What other programs delete of a tunnel, and tunnels that have default routes beside each other.
+@Suite(.serialized, .enabled(if: Programs.canCompareDevices && Programs.nft != nil, Programs.devicesAbsence))
+struct `What keeps traffic in a tunnel is watched over` {
+  @Test(arguments: ["", "KillSwitch = yes"])
+  func `deleted rules and routes are back at once, and go for good with down`(lines: String) throws {
+    let space = try Namespace(device: false)
+    let file = try configuration(space, lines)
+    try space.require(space.wg6(["up", file]))
+    let before = try policy(space)
+    #expect(before.contains("proto 108") && before.contains("suppress_prefixlength 0"))
+    for command in [
+      ["-4", "rule", "delete", "table", "51820"],
+      ["-6", "rule", "delete", "table", "main", "suppress_prefixlength", "0"],
+      ["-4", "route", "flush", "table", "51820"], ["-6", "route", "flush", "table", "51820"],
+    ] {
+      try inTime(space, "ip -n \(space.name) \(command.joined(separator: " "))") { try policy(space) == before }
+      // Not so often that it would be slowed down.
+      usleep(10_000)
+    }
+    try space.require(space.wg6(["reload", file]))
+    #expect(try policy(space) == before)
+    try space.require(space.wg6(["down", space.interface]))
+    #expect(try space.watcher() == nil)
+    usleep(300_000)
+    #expect(try !policy(space).contains("108") && tables(space).isEmpty && names(space).isEmpty)
+  }
+
+  @Test(arguments: ["yes", "lan"]) func `nobody flushes a kill switch, also when its daemon is gone`(switch: String)
+    throws
+  {
+    let space = try Namespace(device: false)
+    let file = try configuration(space, "KillSwitch = \(`switch`)")
+    try space.require(space.wg6(["up", file]))
+    let table = "wg6-\(space.interface)"
+    func flush() throws { try space.require(space.inside(Programs.nft!, ["flush", "ruleset"])) }
+    try flush()
+    #expect(try tables(space).contains(table))
+    let chain = ["delete", "table", "inet", table]
+    #expect(try space.inside(Programs.nft!, chain).status != 0)
+    for _ in 0..<3 {
+      try space.require(space.wg6(["reload", file]))
+      try flush()
+      #expect(try tables(space).contains(table))
+    }
+    try space.killDaemon()
+    try flush()
+    #expect(try tables(space).contains(table))
+    #expect(try space.wg6(["up", file], environment: ["WG6D": "/bin/false"]).status == 1)
+    try flush()
+    #expect(try tables(space).contains(table))
+    try space.require(space.wg6(["up", file]))
+    // The table outlives the watching process too, and the next reload starts another.
+    try space.endWatching()
+    #expect(try tables(space).contains(table))
+    try space.require(space.wg6(["reload", file]))
+    try flush()
+    #expect(try tables(space).contains(table))
+    try space.require(space.wg6(["down", space.interface]))
+    #expect(try tables(space).isEmpty && space.watcher() == nil && names(space).isEmpty)
+  }
+
+  @Test func `without tables that can be owned a flushed or changed one is back at once, and the log says so`() throws {
+    let space = try Namespace(device: false)
+    let file = try configuration(space, "KillSwitch = yes"), log = space.directory.path + "/log"
+    _ = FileManager.default.createFile(atPath: log, contents: nil)
+    let up = try Running(
+      Programs.ip!, ["netns", "exec", space.name, Programs.wg6, "up", "-v", "--foreground", file],
+      environment: ["WG6D": Programs.daemon!, "WG6_PLAIN_TABLES": "1"], files: ["/dev/null", "/dev/null", log])
+    func told() throws -> String { try String(contentsOfFile: log, encoding: .utf8) }
+    try waitUntil("the tunnel is up") { try told().contains("serving until") }
+    let before = try ruleset(space)
+    #expect(before.contains("reject") && !before.contains("flags"))
+    for command in ["flush ruleset", "flush chain inet wg6-\(space.interface) output"] {
+      let nft = "ip netns exec \(space.name) \(Programs.nft!) \(command)"
+      try inTime(space, nft) { try ruleset(space) == before }
+    }
+    #expect(
+      try told().contains("\(space.interface): the firewall table had been deleted or changed by another program"))
+    // Somebody who does not give up.
+    for _ in 0..<12 where try !told().contains("more slowly") {
+      try space.require(space.inside(Programs.nft!, ["flush", "ruleset"]))
+      try waitUntil("it is back") { try ruleset(space) == before }
+    }
+    #expect(try told().contains("once a second at the slowest"))
+    let start = Date()
+    for _ in 0..<3 {
+      try space.require(space.inside(Programs.nft!, ["flush", "ruleset"]))
+      try waitUntil("it is back, more slowly") { try ruleset(space) == before }
+    }
+    #expect(Date().timeIntervalSince(start) > 0.3 && Date().timeIntervalSince(start) < 3.5)
+    up.send(SIGTERM)
+    #expect(up.wait() == 0)
+    usleep(300_000)
+    #expect(try tables(space).isEmpty && names(space).isEmpty)
+  }
+
+  @Test func `down wins against somebody who deletes all the time`() throws {
+    let space = try Namespace(device: false)
+    let file = try configuration(space, "KillSwitch = yes")
+    for round in 0..<4 {
+      let plain = round % 2 == 0 ? [:] : ["WG6_PLAIN_TABLES": "1"]
+      try space.require(space.wg6(["up", file], environment: plain))
+      let storm = try Running(
+        "/bin/sh",
+        [
+          "-c",
+          """
+          while :; do
+            ip netns exec \(space.name) sh -c 'nft flush ruleset; ip rule del table 51820; ip -6 rule del table 51820'
+          done
+          """,
+        ], files: ["/dev/null", "/dev/null", "/dev/null"])
+      usleep(UInt32(round) * 20_000)
+      try space.require(space.wg6(["reload", file], environment: plain))
+      try space.require(space.wg6(["down", space.interface]))
+      storm.send(SIGTERM)
+      _ = storm.wait()
+      usleep(100_000)
+      #expect(try tables(space).isEmpty && !policy(space).contains("108") && names(space).isEmpty)
+    }
+  }
+
+  // MARK: Two tunnels
+
+  @Test(arguments: [
+    ("0.0.0.0/0, ::/0", "0.0.0.0/0, ::/0"), ("0.0.0.0/0", "::/0"), ("::/0", "0.0.0.0/0"),
+  ])
+  func `tunnels with default routes leave out each other's datagrams, whichever comes or goes first`(
+    allowedIPs: (String, String)
+  ) throws {
+    let space = try Namespace(device: false)
+    let names = [space.interface, "\(space.interface)b"]
+    let files = try [
+      configuration(space, "KillSwitch = yes", allowedIPs: allowedIPs.0),
+      configuration(space, "KillSwitch = yes", named: names[1], allowedIPs: allowedIPs.1, number: 1),
+    ]
+    try space.require(space.ip("link", "add", "v0", "type", "veth", "peer", "name", "v1"))
+    for (device, number) in [("v0", 1), ("v1", 2)] {
+      try space.require(space.ip("link", "set", device, "up"))
+      try space.require(space.ip("addr", "add", "198.51.100.\(number)/24", "dev", device))
+      try space.require(space.ip("addr", "add", "2001:db8::\(number)/64", "dev", device, "nodad"))
+    }
+    try space.require(space.ip("route", "add", "default", "via", "198.51.100.9", "dev", "v0"))
+    try space.require(space.ip("-6", "route", "add", "default", "via", "2001:db8::9", "dev", "v0"))
+    let bare = try policy(space)
+
+    /// Where a datagram of a tunnel goes, and whether the other's kill switch lets it pass.
+    func checkEachOther(_ when: Comment) throws {
+      let marks = try names.map { try space.wg(["show", $0, "fwmark"]).output.trimmingCharacters(in: .newlines) }
+      for (mark, other) in zip(marks, names.reversed()) {
+        for address in ["192.0.2.1", "2001:db8:9::1"] {
+          let way = try space.ip("route", "get", address, "mark", mark).output
+          #expect(way.contains("dev v0"), "\(when): \(mark) to \(address): \(way)")
+        }
+        let table = try space.inside(Programs.nft!, ["list", "table", "inet", "wg6-\(other)"]).output
+        let number = String(UInt32(mark.dropFirst(2), radix: 16)!, radix: 16)
+        #expect(table.contains("mark 0x\(String(repeating: "0", count: 8 - number.count))\(number) accept"), when)
+      }
+      for family in ["-4", "-6"] {
+        let way = try space.ip("route", "get", family == "-4" ? "192.0.2.1" : "2001:db8:9::1").output
+        #expect(names.contains { way.contains("dev \($0)") }, "\(when): \(way)")
+      }
+    }
+    for order in [[0, 1], [1, 0]] {
+      for number in order { try space.require(space.wg6(["up", files[number]])) }
+      try checkEachOther("up")
+      // The way of a tunnel is not through the other: 1500 less 60.
+      for name in names { #expect(try space.ip("link", "show", name).output.contains("mtu 1440")) }
+      for number in order { try space.require(space.wg6(["reload", files[number]])) }
+      try checkEachOther("reloaded")
+      // With another mark.
+      let text = try String(contentsOfFile: files[0], encoding: .utf8)
+      try text.replacing("[Interface]", with: "[Interface]\nFwMark = 0x77").write(
+        toFile: files[0], atomically: false, encoding: .utf8)
+      try space.require(space.wg6(["reload", files[0]]))
+      try waitUntil("the other's kill switch knows the mark") {
+        try space.inside(Programs.nft!, ["list", "table", "inet", "wg6-\(names[1])"]).output.contains("0x00000077")
+      }
+      try checkEachOther("with another mark")
+      try text.write(toFile: files[0], atomically: false, encoding: .utf8)
+      try space.require(space.wg6(["reload", files[0]]))
+      try waitUntil("and forgets it") {
+        try !space.inside(Programs.nft!, ["list", "table", "inet", "wg6-\(names[1])"]).output.contains("0x00000077")
+      }
+      try checkEachOther("with the first mark")
+      try space.require(space.wg6(["down", names[order[0]]]))
+      let rest = try policy(space)
+      #expect(!rest.contains("goto") && !rest.contains("nop"), "\(rest)")
+      try space.require(space.wg6(["up", files[order[0]]]))
+      try checkEachOther("down and up again")
+      // Exemptions are watched over as rules are.
+      let before = try policy(space)
+      try inTime(space, "ip -n \(space.name) -4 rule flush protocol 108") { try policy(space) == before }
+      for number in order { try space.require(space.wg6(["down", names[number]])) }
+      #expect(try policy(space) == bare && tables(space).isEmpty && self.names(space).isEmpty)
+    }
+  }
+
+  // MARK: Surroundings
+
+  /// Runs a line of shell, and requires that `condition` holds again soon. 100 ms is what scenario `deleted-rules`
+  /// measures; here the programs that look take their time as well.
+  private func inTime(_ space: Namespace, _ line: String, _ condition: () throws -> Bool) throws {
+    let outcome = try run("/bin/sh", ["-c", line])
+    try #require(outcome.status == 0, "\(line): \(outcome.errors)")
+    let start = Date()
+    try waitUntil("it is back after \(line)", condition)
+    #expect(Date().timeIntervalSince(start) < 1, "\(line)")
+  }
+
+  private func policy(_ space: Namespace) throws -> String {
+    try ["-4", "-6"].map { family in
+      try space.ip(family, "rule").output + space.ip(family, "route", "show", "table", "51820").output
+        + space.ip(family, "route", "show", "table", "51821").output
+    }.joined()
+  }
+
+  private func tables(_ space: Namespace) throws -> String {
+    try space.inside(Programs.nft!, ["list", "tables"]).output
+  }
+
+  private func ruleset(_ space: Namespace) throws -> String {
+    try space.inside(Programs.nft!, ["list", "ruleset"]).output
+  }
+
+  /// What lies in /run/wg6 for the tunnels.
+  private func names(_ space: Namespace) throws -> [String] {
+    try FileManager.default.contentsOfDirectory(atPath: "/run/wg6").filter { $0.hasPrefix(space.interface) }
+  }
+
+  private func configuration(
+    _ space: Namespace, _ lines: String, named interface: String? = nil, allowedIPs: String = "0.0.0.0/0, ::/0",
+    number: Int = 0
+  ) throws -> String {
+    try space.file(
+      "\(interface ?? space.interface).conf",
+      """
+      [Interface]
+      PrivateKey = \(try keyPair().private)
+      Address = 10.9.\(number).1/24, fd00:9:\(number)::1/64
+      \(lines)
+      [Peer]
+      PublicKey = \(try keyPair().public)
+      AllowedIPs = \(allowedIPs)
+      Endpoint = 192.0.2.7:5555
+      """)
+  }
+}

@@ -1,0 +1,60 @@
+import Testing
+import WG6Linux
+
+@testable import WG6Tunnel
+
+@Suite struct `What is restored, and what default routes leave out` {
+  @Test func `it is restored at once a few times, then once a second at the slowest, and after a rest at once again`() {
+    var pace = Pace()
+    var now: UInt64 = 5_000_000_000
+    var waits: [UInt64] = [], slowed = 0
+    for _ in 0..<12 {
+      let wait = pace.earliest > now ? pace.earliest - now : 0
+      waits.append(wait / 1_000_000)
+      now += wait
+      if pace.restored(at: now) { slowed += 1 }
+    }
+    #expect(waits == [0, 0, 0, 0, 0, 125, 250, 500, 1000, 1000, 1000, 1000])
+    #expect(slowed == 1)
+    now += 10_000_000_001
+    #expect(pace.earliest < now && !pace.restored(at: now) && pace.earliest == now)
+  }
+
+  private static func tunnel(_ mark: UInt32, _ priorities: (v4: UInt32?, v6: UInt32?)) -> [Journal.Entry] {
+    [(false, priorities.v4), (true, priorities.v6)].reduce(into: [.exempt(mark)]) { entries, rule in
+      guard let priority = rule.1 else { return }
+      entries.append(
+        .rule(PolicyRule(isIPv6: rule.0, mark: mark, isInverted: true, table: mark, priority: priority)))
+      entries.append(
+        .rule(PolicyRule(isIPv6: rule.0, table: 254, suppressedPrefixLength: 0, priority: priority - 1)))
+    }
+  }
+
+  @Test func `each default route leaves out the marks of all other tunnels that have one, in every family`() {
+    #expect(Exemptions.needed([]).isEmpty)
+    #expect(Exemptions.needed([Self.tunnel(1, (90, 80)), [.mark(9), .daemon]]).isEmpty)
+    // All of IPv4 over IPv6, and all of IPv6 over IPv4.
+    let (four, six) = (Self.tunnel(4, (90, nil)), Self.tunnel(6, (nil, 80)))
+    let expected: Set = [
+      RuleExemption(isIPv6: false, mark: 6, passed: 90), RuleExemption(isIPv6: false, mark: nil, passed: 90),
+      RuleExemption(isIPv6: true, mark: 4, passed: 80), RuleExemption(isIPv6: true, mark: nil, passed: 80),
+    ]
+    #expect(Exemptions.needed([four, six]) == expected)
+    #expect(Exemptions.needed([six, four]) == expected)
+    let three = Exemptions.needed([Self.tunnel(1, (90, 90)), Self.tunnel(2, (80, 80)), Self.tunnel(3, (70, 70))])
+    #expect(three.count == 2 * (3 * 2 + 3))
+    // The same mark twice needs none.
+    #expect(Exemptions.needed([Self.tunnel(1, (90, 90)), Self.tunnel(1, (80, 80))]).isEmpty)
+  }
+
+  @Test func `other tunnels come and go without a change to what a table is known by`() {
+    let alone = FirewallRules(
+      interface: "wg0", mark: 1, killSwitch: KillSwitchRules(covered: [prefix("0.0.0.0/0")]))
+    var together = alone
+    together.others = [OtherTunnel(interface: "wg1", mark: 0xCA6D)]
+    #expect(alone.digest == together.digest && alone.script != together.script)
+    #expect(together.script.contains("oifname { \"lo\", \"wg0\", \"wg1\" } accept"))
+    #expect(together.script.contains("meta l4proto udp meta mark 51821 accept"))
+    #expect(FirewallRules.listed(0xCA6D) == "meta mark 0x0000ca6d accept")
+  }
+}
