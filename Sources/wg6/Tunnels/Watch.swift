@@ -30,7 +30,7 @@ private enum SystemLog {
   static func write(_ message: String) {
     // SAFETY: the format takes one string, which lives until the call returns.
     unsafe message.withCString { text in
-      unsafe withVaList([text]) { unsafe vsyslog(LOG_DAEMON | LOG_WARNING, "wg6: %s", $0) }
+      unsafe withVaList([text]) { unsafe vsyslog(LOG_DAEMON | LOG_WARNING, "%s", $0) }
     }
   }
 }
