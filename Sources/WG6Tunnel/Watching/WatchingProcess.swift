@@ -28,7 +28,10 @@ public enum WatchingProcess {
         program, ["watch", interface], newSession: true, silentOutput: !keepsErrors,
         passing: (descriptor, lockDescriptor))
     }
-    _ = wait(seconds: 2) { !note(interface).isEmpty || !isRunning(interface) }
+    // Not by its words: it has none for a moment.
+    _ = wait(seconds: 2) {
+      !note(interface).isEmpty || InterfaceLock.holder(of: interface, for: .watching) == nil
+    }
   }
 
   /// Ends the process, and waits until it has. The caller has the tunnel's lock.
