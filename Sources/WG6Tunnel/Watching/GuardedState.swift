@@ -56,6 +56,8 @@ struct GuardedState: ~Copyable {
     var restored: [String] = []
     let isChanged = now.entries != entries
     if try restoreTable(now, isChanged) { restored.append("the firewall table") }
+    // Before the rules that they lead past.
+    if try tunnel.exemptEachOther(), !isChanged { restored.append("what leads other tunnels' datagrams past this one") }
     do throws(NetlinkError) {
       let netlink = try NetlinkSocket()
       if isChanged {
@@ -74,7 +76,6 @@ struct GuardedState: ~Copyable {
     } catch {
       throw TunnelError(error)
     }
-    if try tunnel.exemptEachOther(), !isChanged, restored.isEmpty { restored.append("the exemptions of other tunnels") }
     entries = now.entries
     return restored
   }
