@@ -11,9 +11,11 @@ struct GuardedState: ~Copyable {
   private var entries: [Journal.Entry]?
   private var rules: [PolicyRule] = []
   private var routes: Set<Route> = []
-  /// What is in the table, and how nft lists it where anybody could change that.
+  /// What is in the table.
   private var filter: FirewallRules?
-  private var listing: String?
+  /// How nft lists a table with these rules. What it lists after it was put there again is not taken for that: another
+  /// program may have changed it meanwhile.
+  private var listing: (rules: FirewallRules, text: String)?
 
   init(_ tunnel: Tunnel) {
     self.tunnel = tunnel
@@ -37,7 +39,7 @@ struct GuardedState: ~Copyable {
   func assess() throws(TunnelError) -> Assessment {
     guard let now = try Present(tunnel) else { return .over }
     if now.entries != entries || now.filter?.others != filter?.others { return .changed }
-    if try isTableDamaged(now) { return .damaged }
+    if isTableDamaged(now) { return .damaged }
     if now.filter != nil, ownership == nil, now.table?.persists == true { return .changed }
     do throws(NetlinkError) {
       let netlink = try NetlinkSocket()
@@ -82,10 +84,10 @@ struct GuardedState: ~Copyable {
 
   // MARK: The table
 
-  private func isTableDamaged(_ now: Present) throws(TunnelError) -> Bool {
+  private func isTableDamaged(_ now: Present) -> Bool {
     guard let filter else { return false }
     guard now.table != nil else { return true }
-    return ownership == nil && list(filter) != listing
+    return ownership == nil && listing?.rules == filter && listing?.text != list(filter)
   }
 
   /// Whether it had to be.
@@ -97,8 +99,7 @@ struct GuardedState: ~Copyable {
     }
     // What a command has just put there is right, but for tunnels that have come or gone since.
     if isChanged { filter = now.journalled }
-    var isDamaged = now.table == nil
-    if !isDamaged, !isChanged, ownership == nil { isDamaged = list(wanted) != listing }
+    let isDamaged = isChanged ? now.table == nil : isTableDamaged(now)
     if isDamaged || filter?.others != wanted.others {
       ownership = nil
       do throws(FirewallError) {
@@ -111,15 +112,13 @@ struct GuardedState: ~Copyable {
     if ownership == nil {
       // Older kernels know no owner that a table outlives.
       ownership = try? TableOwnership(of: wanted.tableName)
-      listing = list(wanted)
+      if listing?.rules != wanted { listing = list(wanted).map { (wanted, $0) } }
     }
     return isDamaged
   }
 
-  /// Nothing, where it is deleted in this moment: the next event tells.
-  private func list(_ rules: FirewallRules) -> String {
-    (try? Firewall.listing(of: rules.tableName)) ?? ""
-  }
+  /// `nil` if it is deleted in this moment: the next event tells.
+  private func list(_ rules: FirewallRules) -> String? { try? Firewall.listing(of: rules.tableName) }
 
   // MARK: Routes
 
