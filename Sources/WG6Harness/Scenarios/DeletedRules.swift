@@ -158,7 +158,7 @@ private struct Bereft {
       }
     }
     try lab.require(
-      up.complaints.contains("home: the rule “"), "and the log says so", up.complaints)
+      up.complaints.contains("home: the rule '"), "and the log says so", up.complaints)
     lab.say("  somebody who deletes a rule again and again")
     let start = Clock.seconds
     var rounds = 0

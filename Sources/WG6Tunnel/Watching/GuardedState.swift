@@ -72,7 +72,7 @@ struct GuardedState: ~Copyable {
           try netlink.addRule(rule)
         } catch  where error.isExisting {
         }
-        restored.append("the rule “\(rule)”")
+        restored.append("the rule '\(rule)'")
       }
       restored += restoreRoutes(try missingRoutes(now, netlink), now, netlink)
     } catch {

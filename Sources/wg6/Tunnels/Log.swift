@@ -63,10 +63,10 @@ struct Log: ParsableCommand {
     return failure("\(program): \(systemText(errno))")
   }
 
-  /// The lines that the interface's daemon wrote.
+  /// The lines that the interface's daemon wrote, and the process that watches over its rules.
   private static func lines(of text: String, about interface: String) -> [String] {
     text.split(separator: "\n").filter { line in
-      guard let program = line.range(of: " wg6d[") else { return false }
+      guard let program = line.range(of: " wg6d[") ?? line.range(of: " wg6[") else { return false }
       let rest = line[program.upperBound...]
       guard let end = rest.firstIndex(of: "]") else { return false }
       return rest[end...].hasPrefix("]: \(interface): ")

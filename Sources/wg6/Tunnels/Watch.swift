@@ -1,5 +1,6 @@
 import ArgumentParser
 import Glibc
+import WG6Linux
 import WG6Tunnel
 
 /// What `up` leaves running where a tunnel has a firewall table or a default route.
@@ -17,20 +18,11 @@ struct Watch: ParsableCommand {
     // The terminal's signals are for the command that started it.
     for number in [SIGHUP, SIGINT, SIGPIPE] { signal(number, SIG_IGN) }
     let interface = interface
+    let log = SystemLog(program: "wg6", interface: interface)
     var watcher = try Watcher(interface) { message in
-      SystemLog.write("\(interface): \(message)")
+      log.write(message, .warning)
       complain("\(interface): \(message)")
     }
     watcher.run()
-  }
-}
-
-/// The system's log, which systemd's journal is too.
-private enum SystemLog {
-  static func write(_ message: String) {
-    // SAFETY: the format takes one string, which lives until the call returns.
-    unsafe message.withCString { text in
-      unsafe withVaList([text]) { unsafe vsyslog(LOG_DAEMON | LOG_WARNING, "%s", $0) }
-    }
   }
 }
