@@ -6,15 +6,15 @@ import WG6Linux
 /// before.
 extension Tunnel {
   /// Runs them in turn; the first that fails ends it. A signal to this process ends the command that runs, with all that it
-  /// has started, and throws `interrupted`.
-  func runHooks(_ commands: [String]) throws(TunnelError) {
+  /// has started, and throws `interrupted`. `prelude` stands before each: see `HookVariables`.
+  func runHooks(_ commands: [String], _ prelude: String) throws(TunnelError) {
     for command in commands {
       let text = expand(command)
       announce("[#] \(text)")
       let ending: Child.Ending
       var isEnded = false
       do {
-        ending = try Tunnel.start(text).wait {
+        ending = try Tunnel.start(text, prelude).wait {
           isEnded = isEnded || takeSignal()
           return isEnded
         }
@@ -32,10 +32,12 @@ extension Tunnel {
 
   /// Runs them all, whatever becomes of each, as the way down must not end half-way. A signal ends one of them, and the next
   /// runs.
-  func tryHooks(_ commands: [String]) {
+  func tryHooks(_ commands: [String], of journal: borrowing Journal) {
+    let prelude = journal.hookVariables().prelude(
+      program: HookVariables.ownProgram, verb: "down", states: "HAVE_SET_DNS=0 HAVE_SET_FIREWALL=0")
     for command in commands {
       do throws(TunnelError) {
-        try runHooks([command])
+        try runHooks([command], prelude)
       } catch {
         warn("\(error)")
       }
@@ -59,16 +61,19 @@ extension Tunnel {
   }
 
   private static let bash = "/bin/bash"
+  /// Bytes. An argument has 128 KiB at most, and a command has to be in it too.
+  private static let longestPrelude = 64 << 10
   private static var hasBash: Bool { unsafe access(bash, X_OK) == 0 }
   private static var shell: String { hasBash ? bash : "/bin/sh" }
 
   /// As wg-quick has set its own shell when it evaluates a command.
-  private static func start(_ command: String) throws(Errno) -> ProcessGroup {
+  private static func start(_ command: String, _ prelude: String) throws(Errno) -> ProcessGroup {
     let locale = unsafe getenv("LC_ALL").map { unsafe String(cString: $0) }
     unsafe setenv("LC_ALL", "C", 1)
     defer { if let locale { unsafe setenv("LC_ALL", locale, 1) } else { unsafe unsetenv("LC_ALL") } }
     let options = hasBash ? ["-e", "-o", "pipefail", "-O", "extglob"] : ["-e"]
-    return try ProcessGroup(shell, options + ["-c", command])
+    return try ProcessGroup(
+      shell, options + ["-c", (hasBash && prelude.utf8.count < longestPrelude ? prelude : "") + command])
   }
 }
 

@@ -20,6 +20,8 @@ struct Journal: ~Copyable {
     case exempt(UInt32)
     case preDown(String)
     case postDown(String)
+    /// What the commands of the way down find in their shell's variables.
+    case hookVariables(String)
     /// The file's commands are not to be run, whatever a later reload finds in it.
     case withoutHooks
     /// The file is to be saved at the end.

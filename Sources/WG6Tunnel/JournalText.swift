@@ -16,6 +16,7 @@ extension Journal.Entry {
     case .exempt(let mark): "exempt \(mark)"
     case .preDown(let command): "predown \(command)"
     case .postDown(let command): "postdown \(command)"
+    case .hookVariables(let assignments): "hook-variables \(assignments)"
     case .withoutHooks: "without-hooks"
     case .saves: "saves"
     case .firewall(let digest, let isKillSwitch):
@@ -55,6 +56,7 @@ extension Journal.Entry {
       self = .exempt(mark)
     case ("predown", _): self = .preDown(String(rest))
     case ("postdown", _): self = .postDown(String(rest))
+    case ("hook-variables", _): self = .hookVariables(String(rest))
     case ("without-hooks", _): self = .withoutHooks
     case ("saves", _): self = .saves
     case ("firewall", 2):

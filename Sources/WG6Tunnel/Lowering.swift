@@ -30,7 +30,7 @@ extension Tunnel {
         return try removeDevice()
       }
       let hooks = runsHooks && journal.contains(.complete)
-      if hooks, !journal.contains(.leaving) { tryHooks(journal.entries.compactMap(\.preDown)) }
+      if hooks, !journal.contains(.leaving) { tryHooks(journal.entries.compactMap(\.preDown), of: journal) }
       if journal.contains(.complete), !journal.contains(.leaving) {
         if journal.contains(.saves), ControlSocket.isAlive(interface) { trySaving(journal, reading) }
         do throws(TunnelError) {
@@ -41,7 +41,7 @@ extension Tunnel {
       }
       let remains = undo(journal)
       releasePrograms()
-      if hooks { tryHooks(journal.entries.compactMap(\.postDown)) }
+      if hooks { tryHooks(journal.entries.compactMap(\.postDown), of: journal) }
       end(journal, remains)
       if let first = remains.problems.first { throw TunnelError(first) }
     }
@@ -105,7 +105,7 @@ extension Tunnel {
       let remains = undo(journal, keepingKillSwitch: unexpectedly)
       if remains.hasKillSwitch { warn("the kill switch stays in force until the next 'up' or 'down'") }
       releasePrograms()
-      if runsHooks { tryHooks(journal.entries.compactMap(\.postDown)) }
+      if runsHooks { tryHooks(journal.entries.compactMap(\.postDown), of: journal) }
       end(journal, remains)
       if let first = remains.problems.first { throw TunnelError(first) }
     }
@@ -155,7 +155,7 @@ extension Tunnel {
     tell("cleaning up after a command or a daemon that died")
     let remains = undo(journal, keepingKillSwitch: keepingFirewall)
     for problem in remains.problems { warn(problem) }
-    if journal.contains(.complete) { tryHooks(journal.entries.compactMap(\.postDown)) }
+    if journal.contains(.complete) { tryHooks(journal.entries.compactMap(\.postDown), of: journal) }
     end(journal, remains)
     return remains
   }

@@ -99,7 +99,7 @@ extension Tunnel {
     _ order: UpOrder, _ setup: Setup, _ journal: inout Journal, _ child: inout Child?
   ) throws(TunnelError) {
     let configuration = order.file.configuration
-    try runHooks(order.file.hooks.preUp)
+    try runHooks(order.file.hooks.preUp, prelude(order, nil))
     try stopIfInterrupted()
     if !order.file.hooks.preUp.isEmpty { try refuse(order.file, beforePreUp: false) }
     try close(setup.firewall, &journal)
@@ -140,9 +140,17 @@ extension Tunnel {
     reclaimPrograms(link)
     try checkSocket(wanted: configuration.listenPort ?? 0)
     try stopIfInterrupted()
-    try runHooks(order.file.hooks.postUp)
+    try runHooks(order.file.hooks.postUp, prelude(order, setup))
     try stopIfInterrupted()
     try write(.complete, to: &journal)
+  }
+
+  /// What stands before a command of the file; with a setup, it runs when that is made.
+  private func prelude(_ order: UpOrder, _ setup: Setup?) -> String {
+    let states = [("HAVE_SET_DNS", setup?.resolver != nil), ("HAVE_SET_FIREWALL", setup?.rules.isEmpty == false)]
+    return HookVariables(order.file, interface: interface).prelude(
+      program: HookVariables.ownProgram, verb: "up", states: states.map { "\($0)=\($1 ? 1 : 0)" }.joined(separator: " ")
+    )
   }
 
   // MARK: The daemon
@@ -238,6 +246,9 @@ extension TunnelFile {
     if setup.hasDefaultRoute, let mark = setup.mark { entries.append(.exempt(mark)) }
     if !runsHooks { entries.append(.withoutHooks) }
     if configuration.savesConfiguration { entries.append(.saves) }
+    if !hooks.preDown.isEmpty || !hooks.postDown.isEmpty {
+      entries.append(.hookVariables(HookVariables(self, interface: setup.firewall.interface).assignments))
+    }
     entries += hooks.preDown.map { .preDown($0) } + hooks.postDown.map { .postDown($0) }
     for peer in configuration.peers {
       guard let name = peer.endpoint else { continue }

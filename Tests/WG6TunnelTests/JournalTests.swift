@@ -9,6 +9,7 @@ import WG6Protocol
 @Suite struct `A tunnel's journal` {
   private static let entries: [Journal.Entry] = [
     .namespace(4_026_531_840), .file("/etc/wireguard/a file.conf"), .mark(51820), .preDown("echo  %i | cat"),
+    .hookVariables("INTERFACE='wg0' ADDRESSES=('10.0.0.1')"),
     .postDown("true"), .postDown("echo\r"), .withoutHooks, .saves, .firewall(digest: .max, isKillSwitch: true),
     .firewall(digest: 0, isKillSwitch: false), .exempt(.max), .filter(FirewallRules(interface: "")), .filter(filter),
     .daemon, .setting(name: "net.ipv4.conf.all.src_valid_mark", before: "0"),

@@ -62,8 +62,10 @@ public struct ConfigurationFile: Sendable {
   /// Of each address.
   var addressLines: [Int] = []
   var exclusionLines = ExclusionLines()
-  /// As it was written.
-  var tableText: String?
+  /// As they were written, for hooks.
+  public internal(set) var addressTexts: [String] = []
+  public internal(set) var mtuText = ""
+  public internal(set) var tableText: String?
   /// Lines that plain WireGuard and wg-quick do not understand.
   var extensions: [Int: LanguageExtension] = [:]
   /// Keys with several sections.

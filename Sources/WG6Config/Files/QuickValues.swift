@@ -13,6 +13,7 @@ extension ConfigurationReader {
       // An IPv4 link carries 68 bytes at least (RFC 791); a TUN device ends at 65,535.
       guard value.byteCount > 0 else {
         warnOfNothing(key)
+        result.mtuText = ""
         return result.mtu = nil
       }
       guard let mtu = value.decimalOrHexadecimal(upTo: 65535), mtu >= 68 else {
@@ -20,6 +21,7 @@ extension ConfigurationReader {
       }
       if mtu < 1280 { warn(.smallMTU, "MTU = \(mtu): below 1280 there is no IPv6 on the interface (RFC 8200 §5)") }
       result.mtu = Int(mtu)
+      result.mtuText = value.quotable
     case "Table": readTable(value, written)
     case "PreUp": readHook(key, written, \.preUp)
     case "PostUp": readHook(key, written, \.postUp)
@@ -67,6 +69,7 @@ extension ConfigurationReader {
     }
     result.addresses.append(InterfaceAddress(address, prefixLength: length))
     result.addressLines.append(line)
+    result.addressTexts.append(text.quotable)
   }
 
   /// A server where wg-quick would see one: digits and dots alone, or a colon anywhere.

@@ -14,11 +14,11 @@ struct KnownDifference: Sendable {
   var isOfDown = false
 
   /// In the order of the documentation.
-  static let all: [KnownDifference] = [
-    protocolNumber, mtu, endpointRoutes, marks, guardOfLinkLocal, emptyAllowedIPs, failingPreDown, savedLinkLocal,
-    savedSearchDomains,
-    validMark,
-  ]
+  static let all: [KnownDifference] =
+    [
+      protocolNumber, mtu, endpointRoutes, marks, guardOfLinkLocal, emptyAllowedIPs, failingPreDown, savedLinkLocal,
+      savedSearchDomains, validMark,
+    ] + ofFiles
 
   /// Takes out all that is known about a tunnel that is up. Returns the names of what was.
   static func explain(_ difference: inout Difference, of quick: QuickCase) -> [String] {
@@ -70,10 +70,10 @@ struct KnownDifference: Sendable {
     reason: "an IPv4 header is 20 bytes shorter; and the largest would be too large for the other endpoints"
   ) { quick, difference in
     guard let wanted = quick.mtu else { return }
-    let ours = Fact(.link, "\(QuickCase.interface) mtu \(wanted)")
+    let ours = Fact(.link, "\(quick.interface) mtu \(wanted)")
     guard difference.right.contains(ours) else { return }
     difference.right.remove(ours)
-    difference.left = difference.left.filter { !($0.area == .link && $0.text.hasPrefix("\(QuickCase.interface) mtu ")) }
+    difference.left = difference.left.filter { !($0.area == .link && $0.text.hasPrefix("\(quick.interface) mtu ")) }
   }
 
   static let endpointRoutes = KnownDifference(
@@ -126,8 +126,8 @@ struct KnownDifference: Sendable {
     wgQuick: "drops what comes to that address from elsewhere",
     wg6: "guards the addresses of the file",
     reason: "nobody can send to a link-local address from another link"
-  ) { _, difference in
-    let interface = QuickCase.interface
+  ) { quick, difference in
+    let interface = quick.interface
     difference.left.remove(
       Fact(
         .firewall,

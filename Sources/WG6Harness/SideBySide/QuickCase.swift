@@ -11,6 +11,10 @@ struct QuickCase: Sendable {
   var meanwhile = ""
   /// The MTU that wg6 gives the interface, where that is not wg-quick's.
   var mtu: Int?
+  /// Who may do what with the file.
+  var mode = "600"
+  /// What the interface is called.
+  var interface = QuickCase.interface
   /// The endpoints' addresses.
   let endpoints: [Prefix]
 
@@ -44,6 +48,14 @@ struct QuickCase: Sendable {
       let host = String(value[..<(value.lastIndex(of: ":") ?? value.endIndex)].filter { !"[]".contains($0) })
       return Prefix(names[host] ?? host)
     }
+  }
+
+  /// The same under another name of the interface, or with other rights to the file.
+  func called(_ interface: String = QuickCase.interface, mode: String = "600") -> QuickCase {
+    var other = self
+    other.interface = interface
+    other.mode = mode
+    return other
   }
 
   /// The same file under another name, on another network.
@@ -84,6 +96,8 @@ struct QuickCase: Sendable {
 
   /// Keys of no secrecy whatever: 32 times one byte.
   static let privateKey = key(0x48)
+  /// Of `privateKey`.
+  static let ownPublicKey = "kXeyMnjL8PPRfDbyrMm1XpyF+HsiClOG7DcNZj4g4zc="
   static func publicKey(_ index: Int) -> String { key(UInt8(index + 3)) }
 
   private static func key(_ byte: UInt8) -> String {
@@ -91,7 +105,9 @@ struct QuickCase: Sendable {
   }
 
   private static func withKeys(_ text: String) -> String {
-    text.replacing("{private}", with: privateKey).replacing("{psk}", with: key(0x70))
-      .replacing("{a}", with: publicKey(0)).replacing("{b}", with: publicKey(1)).replacing("{c}", with: publicKey(2))
+    text.replacing("{private}", with: privateKey).replacing("{own}", with: ownPublicKey).replacing(
+      "{psk}", with: key(0x70)
+    )
+    .replacing("{a}", with: publicKey(0)).replacing("{b}", with: publicKey(1)).replacing("{c}", with: publicKey(2))
   }
 }

@@ -67,16 +67,17 @@ extension Scenario {
 extension QuickCase {
   /// Brings it up and takes it down on a host of its own, with a snapshot before, in between and after.
   func trial(_ name: String, by frontend: Frontend, in lab: Lab) throws -> Trial {
-    let interface = QuickCase.interface
     let tool = try frontend.quickTool()
     return try Trial(
       name, in: lab,
       files: [
-        "network": network.joined(separator: "\n") + "\n", "hosts": QuickCase.hosts, "\(interface).conf": text,
+        "network": network.joined(separator: "\n") + "\n", "hosts": QuickCase.hosts,
+        "\(QuickCase.interface).conf": text,
         "meanwhile": meanwhile,
       ],
+      environment: ["WG_ENDPOINT_RESOLUTION_RETRIES": "0"],
       script: """
-        install -m 600 \(interface).conf /etc/wireguard/\(interface).conf
+        install -m \(mode) \(QuickCase.interface).conf /etc/wireguard/\(interface).conf
         network || exit 1
         snap before
         try up \(tool) up \(interface)

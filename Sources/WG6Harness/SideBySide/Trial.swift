@@ -60,7 +60,7 @@ final class Trial {
     absent() {
       turns=0
       while [ $turns -lt 150 ]; do
-        [ -e "/run/wireguard/$1.sock" ] || ip link show dev "$1" >/dev/null 2>&1 || return 0
+        [ -e "/run/wireguard/$1.sock" ] || [ -e "/run/wg6/$1.asking" ] || ip link show dev "$1" >/dev/null 2>&1 || return 0
         sleep 0.02
         turns=$((turns + 1))
       done
