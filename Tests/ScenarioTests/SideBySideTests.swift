@@ -10,7 +10,9 @@ struct SideBySideTests {
   func cases() {
     #expect(QuickCase.all.count >= 60)
     #expect(Set(QuickCase.all.map(\.name)).count == QuickCase.all.count)
-    #expect(Set(QuickCase.all.map { $0.text + $0.network.joined() + $0.meanwhile + $0.interface + $0.mode }).count == QuickCase.all.count)
+    #expect(
+      Set(QuickCase.all.map { $0.text + $0.network.joined() + $0.meanwhile + $0.interface + $0.mode }).count
+        == QuickCase.all.count)
   }
 
   @Test("docs/wg-quick.md has the known differences as the comparison has them")
