@@ -20,7 +20,7 @@ extension QuickCase {
       "variables that hooks see",
       "Address = 10.66.0.2, fd66::2/64\nMTU = 1333\nTable = 1234\nDNS = 10.66.0.1 lan\nListenPort = 51820"
         + ["PreUp", "PostUp", "PreDown", "PostDown"].map {
-          // No “#” is in it: what stands behind one is a comment.
+          // There is no '#' in it: what stands behind one is a comment.
           "\n\($0) = echo \($0) $INTERFACE $CONFIG_FILE $MTU $TABLE $SAVE_CONFIG $HAVE_SET_DNS $HAVE_SET_FIREWALL $LC_ALL >>\(log); "
             + "printf '[%s]' \"${ADDRESSES[@]}\" \"${DNS[@]}\" \"${DNS_SEARCH[@]}\" \"${ARGS[@]}\" \"${PRE_UP[@]}\" \"${POST_DOWN[@]}\" >>\(log); "
             + "echo >>\(log)"
