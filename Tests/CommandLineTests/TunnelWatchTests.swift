@@ -80,7 +80,7 @@ struct `What keeps traffic in a tunnel is watched over` {
     #expect(
       try told().contains("\(space.interface): the firewall table had been deleted or changed by another program"))
     // Somebody who does not give up.
-    for _ in 0..<12 where try !told().contains("more slowly") {
+    for _ in 0..<20 where try !told().contains("more slowly") {
       try space.require(space.inside(Programs.nft!, ["flush", "ruleset"]))
       try waitUntil("it is back") { try ruleset(space) == before }
     }

@@ -1,7 +1,8 @@
 /// How often something that others delete is restored: at once, a few times; then ever more slowly, but once a second at
 /// the slowest. After ten quiet seconds it begins anew. Times are nanoseconds of any clock.
 struct Pace {
-  static let burst = 5
+  /// `ip route flush` alone deletes again what came back while it was at work.
+  static let burst = 10
   static let longest: UInt64 = 1_000_000_000
   private static let quiet: UInt64 = 10_000_000_000
   private static let first: UInt64 = 125_000_000
