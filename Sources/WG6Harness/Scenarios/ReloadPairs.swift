@@ -28,9 +28,10 @@ extension Scenario {
 }
 
 extension QuickCase {
-  /// Those that come up, on the usual network, and have no commands of their own.
+  /// Those that come up alike, on the usual network, and have no commands of their own.
   fileprivate static var reloadable: [QuickCase] {
-    let without = Set((hooks + saving + refused).map(\.name)), usual = Network.both.lines
+    let without = Set((hooks + variables + saving + refused + refusedForms + apart).map(\.name)),
+      usual = Network.both.lines
     return all.filter { !without.contains($0.name) && $0.network == usual }
   }
 

@@ -3,7 +3,7 @@
 extension QuickCase {
   static let all: [QuickCase] =
     addresses + routes + tables + defaultRoutes + splitDefaults + outer + sizes + resolvers + hooks + dialect
-    + peers + saving + refused + parity + apart
+    + peers + saving + refused + parity + variables + refusedForms + apart
 
   private static let v4 = "Endpoint = 203.0.113.5:51820"
   private static let v6 = "Endpoint = [2001:db8:5::5]:51820"

@@ -16,6 +16,10 @@ extension QuickCase {
       "an endpoint with zeros before its numbers", inner,
       "AllowedIPs = 10.70.0.0/16\nEndpoint = 203.000.0161.005:51820", mtu: 1440),
     QuickCase("a link-local name server", inner + "\nDNS = fe80::1%wan, 10.66.0.1", "AllowedIPs = 10.70.0.0/16"),
+  ]
+
+  /// What commands of the file find in their shell.
+  static let variables: [QuickCase] = [
     QuickCase(
       "variables that hooks see",
       "Address = 10.66.0.2, fd66::2/64\nMTU = 1333\nTable = 1234\nDNS = 10.66.0.1 lan\nListenPort = 51820"
@@ -34,6 +38,10 @@ extension QuickCase {
     QuickCase(
       "variables without values",
       "PostUp = echo x${ADDRESSES[*]}x${DNS[*]}x${MTU}x${TABLE}x $SAVE_CONFIG >>\(log)"),
+  ]
+
+  /// Odd forms that neither takes, or only one.
+  static let refusedForms: [QuickCase] = [
     QuickCase("an IPv6 address with two lengths", "Address = fd66::2/64, fd66::2/128"),
     QuickCase("a minus in AllowedIPs", inner, "AllowedIPs = 10.70.0.0/16, -10.70.1.0/24"),
   ]
