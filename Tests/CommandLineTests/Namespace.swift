@@ -121,3 +121,24 @@ func keyPair() throws -> (private: String, public: String) {
   let publicKey = try run(Programs.wg!, ["pubkey"], input: Data(key.utf8)).output
   return (key.trimmingCharacters(in: .newlines), publicKey.trimmingCharacters(in: .newlines))
 }
+
+/// A file for a tunnel with one peer, written into the namespace's directory. Returns its path.
+///
+/// - Parameter number: tells the addresses of several tunnels apart.
+func configuration(
+  _ space: Namespace, _ lines: String = "", named interface: String? = nil, allowedIPs: String,
+  endpoint: String = "127.0.0.1:5555", number: Int = 0
+) throws -> String {
+  try space.file(
+    "\(interface ?? space.interface).conf",
+    """
+    [Interface]
+    PrivateKey = \(try keyPair().private)
+    Address = 10.9.\(number).1/24, fd00:9:\(number)::1/64
+    \(lines)
+    [Peer]
+    PublicKey = \(try keyPair().public)
+    AllowedIPs = \(allowedIPs)
+    Endpoint = \(endpoint)
+    """)
+}

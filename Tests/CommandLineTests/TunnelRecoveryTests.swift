@@ -283,24 +283,6 @@ struct `Tunnels beside each other and after a failure` {
   private func tables(_ space: Namespace) throws -> String {
     try space.inside(Programs.nft!, ["list", "tables"]).output
   }
-
-  private func configuration(
-    _ space: Namespace, _ lines: String = "", named interface: String? = nil, allowedIPs: String,
-    endpoint: String = "127.0.0.1:5555", number: Int = 0
-  ) throws -> String {
-    try space.file(
-      "\(interface ?? space.interface).conf",
-      """
-      [Interface]
-      PrivateKey = \(try keyPair().private)
-      Address = 10.9.\(number).1/24, fd00:9:\(number)::1/64
-      \(lines)
-      [Peer]
-      PublicKey = \(try keyPair().public)
-      AllowedIPs = \(allowedIPs)
-      Endpoint = \(endpoint)
-      """)
-  }
 }
 
 extension [String] {

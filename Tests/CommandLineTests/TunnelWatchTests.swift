@@ -7,7 +7,7 @@ struct `What keeps traffic in a tunnel is watched over` {
   @Test(arguments: ["", "KillSwitch = yes"])
   func `deleted rules and routes are back at once, and go for good with down`(lines: String) throws {
     let space = try Namespace(device: false)
-    let file = try configuration(space, lines)
+    let file = try guardedTunnel(space, lines)
     try space.require(space.wg6(["up", file]))
     let before = try policy(space)
     #expect(before.contains("proto 108") && before.contains("suppress_prefixlength 0"))
@@ -32,7 +32,7 @@ struct `What keeps traffic in a tunnel is watched over` {
     throws
   {
     let space = try Namespace(device: false)
-    let file = try configuration(space, "KillSwitch = \(`switch`)")
+    let file = try guardedTunnel(space, "KillSwitch = \(`switch`)")
     try space.require(space.wg6(["up", file]))
     let table = "wg6-\(space.interface)"
     func flush() throws { try space.require(space.inside(Programs.nft!, ["flush", "ruleset"])) }
@@ -64,7 +64,7 @@ struct `What keeps traffic in a tunnel is watched over` {
 
   @Test func `without tables that can be owned a flushed or changed one is back at once, and the log says so`() throws {
     let space = try Namespace(device: false)
-    let file = try configuration(space, "KillSwitch = yes"), log = space.directory.path + "/log"
+    let file = try guardedTunnel(space, "KillSwitch = yes"), log = space.directory.path + "/log"
     _ = FileManager.default.createFile(atPath: log, contents: nil)
     let up = try Running(
       Programs.ip!, ["netns", "exec", space.name, Programs.wg6, "up", "-v", "--foreground", file],
@@ -99,7 +99,7 @@ struct `What keeps traffic in a tunnel is watched over` {
 
   @Test func `down wins against somebody who deletes all the time`() throws {
     let space = try Namespace(device: false)
-    let file = try configuration(space, "KillSwitch = yes")
+    let file = try guardedTunnel(space, "KillSwitch = yes")
     for round in 0..<4 {
       let plain = round % 2 == 0 ? [:] : ["WG6_PLAIN_TABLES": "1"]
       try space.require(space.wg6(["up", file], environment: plain))
@@ -134,8 +134,8 @@ struct `What keeps traffic in a tunnel is watched over` {
     let space = try Namespace(device: false)
     let names = [space.interface, "\(space.interface)b"]
     let files = try [
-      configuration(space, "KillSwitch = yes", allowedIPs: allowedIPs.0),
-      configuration(space, "KillSwitch = yes", named: names[1], allowedIPs: allowedIPs.1, number: 1),
+      guardedTunnel(space, "KillSwitch = yes", allowedIPs: allowedIPs.0),
+      guardedTunnel(space, "KillSwitch = yes", named: names[1], allowedIPs: allowedIPs.1, number: 1),
     ]
     try space.require(space.ip("link", "add", "v0", "type", "veth", "peer", "name", "v1"))
     for (device, number) in [("v0", 1), ("v1", 2)] {
@@ -233,21 +233,12 @@ struct `What keeps traffic in a tunnel is watched over` {
     try FileManager.default.contentsOfDirectory(atPath: "/run/wg6").filter { $0.hasPrefix(space.interface) }
   }
 
-  private func configuration(
+  /// A file whose tunnel has rules to watch over: default routes, unless told otherwise.
+  private func guardedTunnel(
     _ space: Namespace, _ lines: String, named interface: String? = nil, allowedIPs: String = "0.0.0.0/0, ::/0",
     number: Int = 0
   ) throws -> String {
-    try space.file(
-      "\(interface ?? space.interface).conf",
-      """
-      [Interface]
-      PrivateKey = \(try keyPair().private)
-      Address = 10.9.\(number).1/24, fd00:9:\(number)::1/64
-      \(lines)
-      [Peer]
-      PublicKey = \(try keyPair().public)
-      AllowedIPs = \(allowedIPs)
-      Endpoint = 192.0.2.7:5555
-      """)
+    try configuration(
+      space, lines, named: interface, allowedIPs: allowedIPs, endpoint: "192.0.2.7:5555", number: number)
   }
 }
