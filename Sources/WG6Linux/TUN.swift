@@ -61,7 +61,7 @@ public struct TUN: ~Copyable, Sendable {
     return String(decoding: bytes.indices.prefix { bytes[$0] != 0 }.map { UInt8(bitPattern: bytes[$0]) }, as: UTF8.self)
   }
 
-  /// The network namespace that the interface is in by now.
+  /// Opens the network namespace that the interface is currently in.
   public borrowing func namespace() throws(Errno) -> OwnedDescriptor {
     try OwnedDescriptor(orErrno: linux_tun_namespace(descriptor.rawValue))
   }

@@ -26,7 +26,7 @@ int linux_tun_set_offloads(int descriptor, unsigned offloads);
 /// deleted gives -EBADFD.
 int linux_tun_name(int descriptor, char *name);
 
-/// A descriptor of the network namespace that the interface is in by now (Linux 5.2), or -errno.
+/// Opens the network namespace that the interface is currently in (Linux 5.2). Returns a descriptor or -errno.
 int linux_tun_namespace(int descriptor);
 
 /// Writes one packet, as it is; with `has_header`, behind a virtio header that asks for nothing. Returns 0 or -errno.

@@ -10,7 +10,7 @@ import WG6Protocol
 /// new route, so the outbound thread, which wakes for the packet, must not overtake the review: it listens to the monitor,
 /// too, and waits for the control thread. Without news it does not wait, and makes no system call for it.
 struct RouteNews: ~Copyable, Sendable {
-  /// Milliseconds that a review is waited for: with many peers it takes longer, and packets go on with the former route.
+  /// The longest wait for a review, in milliseconds. With many peers a review takes longer, and packets keep the former route.
   private static let patience: Int32 = 10
 
   let monitor: InterfaceMonitor
@@ -18,7 +18,7 @@ struct RouteNews: ~Copyable, Sendable {
   private let begun = Atomic<UInt64>(0)
   private let done = Atomic<UInt64>(0)
   private let isAwaited = Atomic<Bool>(false)
-  /// The outbound thread has heard of news, and does not listen until it is told to: see `listenAgain`.
+  /// Set when the outbound thread has seen news. It stops listening until `listenAgain`.
   private let isDeaf = Atomic<Bool>(false)
   private let bell: Bell
 
@@ -57,7 +57,7 @@ struct RouteNews: ~Copyable, Sendable {
 
   // MARK: The control thread's side
 
-  /// Whether the outbound thread waits for a round. It is told so once.
+  /// Takes the outbound thread's request for a round. Returns false if there is none.
   func takeRequest() -> Bool {
     isAwaited.load(ordering: .relaxed) && isAwaited.exchange(false, ordering: .sequentiallyConsistent)
   }

@@ -53,7 +53,7 @@ private struct LateSetting: CustomStringConvertible {
   }
 }
 
-/// One end, and the key that it has by now.
+/// One end of the tunnel and its current key.
 private struct End {
   let host: Host
   let node: Node
@@ -143,7 +143,7 @@ private final class Ends {
 
   /// Waits for a handshake that no packet asked for.
   private func expectHandshake(_ what: String, after set: () throws -> Void) throws {
-    // Handshakes are told apart by the second, and their initiations may be 20 ms apart.
+    // `wg` shows handshakes by the second.
     let former = try theirs.node.latestHandshake(with: ours.key)
     try waitUntil("the next second begins") { Int(Clock.wallSeconds) > former }
     try set()
