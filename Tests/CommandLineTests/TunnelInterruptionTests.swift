@@ -71,7 +71,7 @@ struct `Signals while a file's command runs` {
       if child == 0: os.execv(sys.argv[2], sys.argv[2:])
       os.write(terminal, b"hello\\n")
       for _ in range(1000):
-        if os.path.exists(sys.argv[1]): break
+        if os.path.exists(sys.argv[1]) and os.path.getsize(sys.argv[1]): break
         time.sleep(0.01)
       os.write(terminal, b"\\x03")
       try:
@@ -117,7 +117,7 @@ struct `Signals while a file's command runs` {
           time.sleep(0.01)
         sys.exit("in vain: " + what + repr(said))
       os.write(terminal, " ".join(sys.argv[2:]).encode() + b"\\n")
-      wait("the command runs", lambda: os.path.exists(sys.argv[1]))
+      wait("the command runs", lambda: os.path.exists(sys.argv[1]) and os.path.getsize(sys.argv[1]))
       up = children()[0]
       os.write(terminal, b"\\x1a")
       wait("both stop", lambda: stat(up)[0] == "T" and b"Stopped" in said)
@@ -141,17 +141,23 @@ struct `Signals while a file's command runs` {
 
   private func pidFile(_ space: Namespace) -> String { "\(space.directory.path)/sleeper" }
 
-  /// A command that starts a program and waits for it.
+  /// A command that starts a program and waits for it. Only builtins stand around the program: a shell that gets Ctrl-C while
+  /// it waits for a command that ends well goes on. And the program has to run, as only then it ignores Ctrl-C.
   private func hanging(_ space: Namespace) -> String {
-    "sleep 1000 & echo $! > \(pidFile(space)).new; mv \(pidFile(space)).new \(pidFile(space)); wait"
+    "sleep 1000 & while read -r name < /proc/$!/comm && [ $name != sleep ]; do :; done; echo $! > \(pidFile(space)); wait"
   }
 
   /// The program that a hanging command has started.
   private func sleeping(_ space: Namespace) throws -> Int32 {
-    try waitUntil("the command runs") { FileManager.default.fileExists(atPath: pidFile(space)) }
-    defer { try? FileManager.default.removeItem(atPath: pidFile(space)) }
-    return try #require(
-      Int32(String(contentsOfFile: pidFile(space), encoding: .utf8).trimmingCharacters(in: .newlines)))
+    var process: Int32?
+    try waitUntil("the command runs") {
+      process = (try? String(contentsOfFile: pidFile(space), encoding: .utf8)).flatMap {
+        Int32($0.trimmingCharacters(in: .newlines))
+      }
+      return process != nil
+    }
+    try? FileManager.default.removeItem(atPath: pidFile(space))
+    return try #require(process)
   }
 
   /// One that nobody waited for counts as ended.
