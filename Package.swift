@@ -107,7 +107,9 @@ let package = Package(
       swiftSettings: testing),
     .testTarget(
       name: "WG6TunnelTests",
-      dependencies: ["WG6Tunnel", "WG6Config", "WG6Linux", "WG6Protocol", "WG6Crypto", "WG6Simulation", system],
+      dependencies: [
+        "WG6Tunnel", "WG6Config", "WG6Linux", "WG6Protocol", "WG6Crypto", "WG6Simulation", "CHarness", system,
+      ],
       swiftSettings: testing),
     .testTarget(
       name: "CommandLineTests", dependencies: ["wg6", "wg6d", "BrokenFiles"], exclude: ["Shells"],

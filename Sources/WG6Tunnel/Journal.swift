@@ -83,11 +83,13 @@ struct Journal: ~Copyable {
       if error.errno == ENOENT { return nil }
       throw error
     }
-    // Byte by byte: to a character a line feed may be but one half.
-    let lines = text.withBytes { bytes in
+    // Byte by byte: to a character a line feed may be but one half. What follows the last line feed is half a line, of a
+    // command that was killed while it wrote. What it tells was not done.
+    let whole = text.withBytes { bytes in
       unsafe bytes.withUnsafeBytes { unsafe String(decoding: $0, as: UTF8.self) }
-    }.utf8.split(separator: UInt8(ascii: "\n"))
-    // The last line of one that was killed while it wrote may be half of one: what it tells was not done.
+    }.utf8
+    let lines = whole.split(separator: UInt8(ascii: "\n"), omittingEmptySubsequences: false).dropLast()
+      .filter { !$0.isEmpty }
     guard let first = lines.first, first.elementsEqual(heading.utf8) else { return Journal(path: path, entries: []) }
     let useful = lines.dropFirst().filter { line in
       !sharedOnly || !Entry.unshared.contains { line.starts(with: $0.utf8) }
@@ -123,13 +125,13 @@ struct Journal: ~Copyable {
 
   /// Writes entries behind the others. When it returns, they are there for whoever comes next.
   mutating func append(_ new: [Entry]) throws(Errno) {
-    let descriptor = try Journal.open(path, O_WRONLY | O_APPEND)
+    let descriptor = try Journal.open(path, O_RDWR | O_APPEND)
     defer { close(descriptor) }
-    let end = lseek(descriptor, 0, SEEK_END)
+    let end = try Journal.cutHalfLine(descriptor)
     do throws(Errno) {
       try Journal.write(new.map { $0.line + "\n" }.joined(), to: descriptor)
     } catch {
-      // Half a line would take the next one with it.
+      // Its room is for other journals.
       ftruncate(descriptor, end)
       throw error
     }
@@ -164,6 +166,20 @@ struct Journal: ~Copyable {
   consuming func remove() {
     unsafe unlink(path)
     Fault.point()
+  }
+
+  /// Cuts off half a line at the end, which would take the next line with it. Returns the length that is left, in bytes.
+  private static func cutHalfLine(_ descriptor: Int32) throws(Errno) -> off_t {
+    let end = lseek(descriptor, 0, SEEK_END)
+    var length = end
+    var last: UInt8 = 0
+    while length > 0 {
+      guard unsafe pread(descriptor, &last, 1, length - 1) == 1 else { throw Errno(rawValue: errno) }
+      if last == UInt8(ascii: "\n") { break }
+      length -= 1
+    }
+    guard length == end || ftruncate(descriptor, length) == 0 else { throw Errno(rawValue: errno) }
+    return length
   }
 
   private static func open(_ path: String, _ flags: Int32) throws(Errno) -> Int32 {

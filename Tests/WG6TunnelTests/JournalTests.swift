@@ -1,4 +1,5 @@
 import Foundation
+import SystemPackage
 import Testing
 import WG6Config
 import WG6Linux
@@ -72,6 +73,45 @@ import WG6Protocol
       #expect(try FileManager.default.contentsOfDirectory(atPath: directory).isEmpty)
     }
   }
+
+  @Test(arguments: [(Journal.Entry.mark(51820), 2), (.complete, 1), (.setting(name: "a.b", before: "0"), 2)])
+  func `half a line of a command that was killed counts for nothing, and takes no other line with it`(
+    last: Journal.Entry, missing: Int
+  ) throws {
+    try withDirectory { directory in
+      var journal = try Journal.begin("wg0", [.daemon], in: directory)
+      try journal.append(last)
+      try #require(truncate(journal.path, off_t(text(journal.path).utf8.count - missing)) == 0)
+      #expect(try written(in: directory) == [.daemon])
+      guard var next = try Journal.read("wg0", in: directory) else { return }
+      try next.append(.leaving)
+      #expect(try written(in: directory) == [.daemon, .leaving])
+    }
+  }
+
+  @Test(.enabled(if: OwnMachine.isPossible, OwnMachine.absence))
+  func `a full file system leaves no half line and no byte of it`() throws {
+    try OwnMachine.run {
+      let directory = "/run/full", page = sysconf(Int32(_SC_PAGESIZE))
+      try OwnMachine.require(mkdir(directory, 0o700) == 0, "a directory can be made")
+      // Two pages: what is written first leaves room for one.
+      try OwnMachine.mountMemory(over: directory, "size=\(2 * page)")
+      var journal = try Journal.begin("wg0", [.daemon], in: directory)
+      let before = try text(journal.path)
+      do throws(Errno) {
+        try journal.append([.saves, .file("/" + String(repeating: "x", count: 2 * page))])
+        throw .badAddress
+      } catch {
+        try OwnMachine.require(error == .noSpace, "there is no room: \(error)")
+      }
+      try OwnMachine.require(text(journal.path) == before, "the file is as it was, to the byte")
+      try OwnMachine.require(journal.entries == [.daemon], "nothing is said to be written")
+      try journal.append(.leaving)
+      try OwnMachine.require(written(in: directory) == [.daemon, .leaving], "the next line is there")
+    }
+  }
+
+  private func text(_ path: String) throws -> String { try String(contentsOfFile: path, encoding: .utf8) }
 
   @Test func `it is known which network namespace it tells of`() throws {
     try withDirectory { directory in

@@ -8,6 +8,12 @@
 /// In C because glibc hides setns(2) behind _GNU_SOURCE, which Swift's view of the headers does not define.
 int harness_enter_network_namespace(int descriptor);
 
+/// Gives the calling thread, and no other, a new network and mounts of its own. 0, or -1 with errno.
+int harness_leave_machine(void);
+
+/// Mounts an empty file system in memory over `directory`, with `options` as mount(8) has them. 0, or -1 with errno.
+int harness_mount_memory(const char *directory, const char *options);
+
 /// A UDP socket that may send from addresses that are not this machine's. A descriptor, or -1 with errno.
 int harness_spoofing_socket(int is_ipv6);
 
