@@ -111,7 +111,7 @@ extension Tunnel {
 
   /// The process behind the control socket; nil if there is any doubt: a daemon that was handed its socket is another one
   /// than the process that listened first, whose number may be anybody's since.
-  private func daemonProcess(_ connection: borrowing ControlConnection) -> ForeignProcess? {
+  func daemonProcess(_ connection: borrowing ControlConnection) -> ForeignProcess? {
     guard let process = connection.listener(), process.words.last == interface, process.hasTUN else {
       return nil
     }

@@ -107,6 +107,12 @@ struct Journal: ~Copyable {
   /// Whether it tells of a tunnel that is up, and as one file says.
   var isWhole: Bool { contains(.complete) && !contains(.reloading) && !contains(.leaving) }
 
+  /// What is to be undone, each once, in the order in which it is: what was made last goes first, so the firewall goes last.
+  var entriesToUndo: [Entry] {
+    var known: Set<Entry> = []
+    return entries.reversed().filter { known.insert($0).inserted }
+  }
+
   /// Whether what it tells of is in this process's network namespace; the directory may be many namespaces'.
   var isOfThisNamespace: Bool {
     entries.allSatisfy { entry in

@@ -13,22 +13,9 @@ extension Tunnel {
   ) throws(TunnelError) {
     try alone { () throws(TunnelError) in
       try enterAbandonedNamespace()
-      let isServed = try isHere()
+      // One without entries is of another version, or was cut off: it says nothing of what is to be undone.
+      guard var journal = try readJournal(), !journal.entries.isEmpty else { return try lowerWithoutJournal() }
       endWatching()
-      guard var journal = try readJournal() else {
-        defer { releasePrograms() }
-        let wasClosed = openFirewall()
-        guard isServed else {
-          if wasClosed { return }
-          throw TunnelError(absence())
-        }
-        if try hasStrayRules() {
-          throw TunnelError(
-            "it has rules that 'wg6 up' did not make; who brought it up with wg-quick, should use 'wg-quick down'")
-        }
-        tell("stopping the daemon, and its interface with it")
-        return try removeDevice()
-      }
       let hooks = runsHooks && journal.contains(.complete)
       if hooks, !journal.contains(.leaving) { tryHooks(journal.entries.compactMap(\.preDown), of: journal) }
       if journal.contains(.complete), !journal.contains(.leaving) {
@@ -43,6 +30,7 @@ extension Tunnel {
       releasePrograms()
       if hooks { tryHooks(journal.entries.compactMap(\.postDown), of: journal) }
       end(journal, remains)
+      if remains.hasKillSwitch { warn("the kill switch stays in force until a 'down' ends the daemon") }
       if let first = remains.problems.first { throw TunnelError(first) }
     }
   }
@@ -74,24 +62,6 @@ extension Tunnel {
       return try Journal.read(interface)
     } catch {
       throw TunnelError("\(error)")
-    }
-  }
-
-  /// Whether everything but the tunnel's own datagrams is sent into it, as after wg-quick's `up`: without the interface,
-  /// these rules would stay, and its other traces with them.
-  private func hasStrayRules() throws(TunnelError) -> Bool {
-    let mark: UInt32
-    do throws(RemoteDevice.Failure) {
-      mark = try RemoteDevice(interface: interface).status().firewallMark
-    } catch {
-      return false
-    }
-    let netlink = try openNetlink()
-    do {
-      let rules = try netlink.rules(isIPv6: false) + netlink.rules(isIPv6: true)
-      return rules.contains { $0.isInverted && $0.mark == mark && mark != 0 }
-    } catch {
-      throw TunnelError(error)
     }
   }
 
@@ -171,14 +141,14 @@ extension Tunnel {
     var hasKillSwitch: Bool { entries.contains(where: \.isKillSwitch) }
   }
 
-  /// Undoes what the journal says, the last first, whatever happens.
+  /// Undoes what the journal says, the last first, whatever happens; but as long as the daemon runs, its kill switch stays
+  /// in force.
   func undo(_ journal: borrowing Journal, keepingKillSwitch: Bool = false) -> Remains {
     endAsking()
     var remains = Remains()
-    var done: Set<Journal.Entry> = []
     let others = entriesOfOthers()
-    for entry in journal.entries.reversed() where done.insert(entry).inserted {
-      if keepingKillSwitch, entry.isKillSwitch {
+    for entry in journal.entriesToUndo {
+      if keepingKillSwitch || remains.entries.contains(.daemon), entry.isKillSwitch {
         remains.entries.insert(entry, at: 0)
         continue
       }
@@ -208,7 +178,7 @@ extension Tunnel {
     }
   }
 
-  private func tryExempting() {
+  func tryExempting() {
     do throws(TunnelError) {
       try exemptEachOther()
     } catch {
@@ -255,27 +225,13 @@ extension Tunnel {
   }
 
   /// Whether the interface is in this namespace, and its daemon answers.
-  private func isHere() throws(TunnelError) -> Bool {
+  func isHere() throws(TunnelError) -> Bool {
     guard try link(openNetlink()) != nil else { return false }
     return ControlSocket.isAlive(interface)
   }
 
-  /// Removes the firewall table of a tunnel whose journal is lost, and with it a kill switch that nobody else would know
-  /// of. Returns whether there was one.
-  private func openFirewall() -> Bool {
-    let rules = FirewallRules(interface: interface)
-    guard (try? Firewall.hasTable(rules.tableName)) ?? false else { return false }
-    tell("removing the firewall table that it left")
-    do {
-      try Firewall.remove(rules)
-    } catch {
-      warn("\(error)")
-      return false
-    }
-    return true
-  }
-
-  private func absence() -> String {
+  /// Why there is nothing to take down.
+  func absence() -> String {
     if ControlSocket.removeStale(interface) { tell("removed the socket that a dead daemon left") }
     if ControlSocket.isAlive(interface) { return "it is not up here; its daemon serves another network namespace" }
     let isPresent = (try? link(openNetlink())) != nil

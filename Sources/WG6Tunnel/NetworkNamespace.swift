@@ -19,6 +19,11 @@ struct NetworkNamespace: Equatable {
   /// This process's.
   static var this: NetworkNamespace { NetworkNamespace(file: "/proc/self/ns/net") }
 
+  /// A process's; that of no namespace if the process has ended.
+  init(of process: pid_t) {
+    self.init(file: NetworkNamespace.file(of: process))
+  }
+
   private static let nameDirectory = "/run/netns"
 
   /// What `ip netns` calls it; nil if it has no name, or none any longer.
@@ -30,7 +35,7 @@ struct NetworkNamespace: Equatable {
 
   /// The processes in it.
   var processes: [pid_t] {
-    ForeignProcess.all().filter { NetworkNamespace(file: NetworkNamespace.file(of: $0)) == self }
+    ForeignProcess.all().filter { NetworkNamespace(of: $0) == self }
   }
 
   /// Whether it is gone: nothing refers to it that could be seen from here.

@@ -97,7 +97,8 @@ struct Running {
     sigemptyset(&none)
     posix_spawnattr_setsigmask(&attributes, &none)
     posix_spawnattr_setflags(&attributes, Int16(POSIX_SPAWN_SETSIGMASK))
-    let variables = ProcessInfo.processInfo.environment.filter { !$0.key.hasPrefix("WG") }
+    // The switch of scripts/mutate is for the commands, too.
+    let variables = ProcessInfo.processInfo.environment.filter { !$0.key.hasPrefix("WG") || $0.key == "WG6_MUTANT" }
       .merging(["LOG_LEVEL": "silent", "WG6_KEYS": "/dev/null"]) { $1 }.merging(environment) { $1 }
     var argv = ([program] + arguments).map { strdup($0) } + [nil]
     var envp = variables.map { strdup("\($0)=\($1)") } + [nil]

@@ -113,6 +113,28 @@ import WG6Protocol
 
   private func text(_ path: String) throws -> String { try String(contentsOfFile: path, encoding: .utf8) }
 
+  @Test func `what was made last is undone first, and each once`() throws {
+    try withDirectory { directory in
+      let table = Journal.Entry.firewall(digest: 1, isKillSwitch: true)
+      let settings = ["a", "b"].map { Journal.Entry.setting(name: $0, before: "0") }
+      let journal = try Journal.begin("wg0", [table, .daemon, settings[0], settings[1], .daemon], in: directory)
+      let order = journal.entriesToUndo
+      #expect(order == [.daemon, settings[1], settings[0], table])
+    }
+  }
+
+  @Test func `a lost tunnel's rules are a pair, told apart from those of others`() {
+    func rule(_ priority: UInt32, mark: UInt32? = nil, isIPv6: Bool = false) -> PolicyRule {
+      PolicyRule(
+        isIPv6: isIPv6, mark: mark, isInverted: mark != nil, table: mark ?? 254,
+        suppressedPrefixLength: mark == nil ? 0 : nil, priority: priority)
+    }
+    let own = [rule(32761), rule(32763, mark: 2), rule(32764), rule(32765, mark: 1)]
+    #expect(own[3].pair(among: own) == [rule(32764), rule(32765, mark: 1)])
+    #expect(own[1].pair(among: own) == [rule(32761), rule(32763, mark: 2)])
+    #expect(rule(32765, mark: 1, isIPv6: true).pair(among: own) == [rule(32765, mark: 1, isIPv6: true)])
+  }
+
   @Test func `it is known which network namespace it tells of`() throws {
     try withDirectory { directory in
       var journal = try Journal.begin("wg0", in: directory)

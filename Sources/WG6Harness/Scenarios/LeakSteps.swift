@@ -62,17 +62,23 @@ extension LeakHunt {
     }
   }
 
-  /// Takes it down. What leaves from when the table was seen last is free to.
+  /// Takes it down. What leaves once neither the interface nor the table is there is free to.
   func switchesOff() throws {
     begin("down")
-    let table = try home.start([
-      "sh", "-c",
-      "echo; while t=$(date +%s.%N); nft list table inet wg6-home >/dev/null 2>&1; do last=$t; done; echo $last",
-    ])
-    try waitUntil("somebody looks") { !table.output.isEmpty }
+    let last = try ["nft list table inet wg6-home", "ip link show dev home"].map { look in
+      try home.start([
+        "sh", "-c", "echo; while t=$(date +%s.%N); \(look) >/dev/null 2>&1; do last=$t; done; echo $last",
+      ])
+    }
+    try waitUntil("somebody looks") { last.allSatisfy { !$0.output.isEmpty } }
     try frontend.down("home", on: home).orThrow()
-    let line = try table.wait(within: 20).orThrow().line
-    phases.append(("", Double(line) ?? Clock.wallSeconds))
+    let times = try last.map { Double(try $0.wait(within: 20).orThrow().line) ?? .infinity }
+    phases.append(("", times.max()!))
+    if killSwitch != "no" {
+      try lab.require(
+        times[0] >= times[1], "the kill switch stands until the interface is gone",
+        "the table was seen last at \(times[0]), the interface at \(times[1])")
+    }
     let before = try watches[0].leaks().count
     try waitUntil("packets leave again after down") { try watches[0].leaks().count > before + 50 }
     try lab.require(true, "after down they may leave again, and do")

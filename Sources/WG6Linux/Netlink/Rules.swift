@@ -73,6 +73,14 @@ extension NetlinkSocket {
     try readRules(isIPv6: isIPv6) { PolicyRule($0, isIPv6: isIPv6) }
   }
 
+  /// Those of `rules(isIPv6:)` that wg6 made, of all tunnels, known by their protocol number.
+  public func ownRules(isIPv6: Bool) throws(NetlinkError) -> [PolicyRule] {
+    try readRules(isIPv6: isIPv6) { answer in
+      guard answer.byte(FRA_PROTOCOL, behind: fib_rule_hdr.self) == RouteEntry.ownProtocol else { return nil }
+      return PolicyRule(answer, isIPv6: isIPv6)
+    }
+  }
+
   func readRules<Value>(
     isIPv6: Bool, _ read: @escaping (NetlinkAnswer) -> Value?
   ) throws(NetlinkError) -> [Value] {

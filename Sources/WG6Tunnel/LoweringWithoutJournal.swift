@@ -1,0 +1,133 @@
+import SystemPackage
+import WG6Config
+import WG6Linux
+import WG6Protocol
+
+extension Tunnel {
+  /// Takes down a tunnel whose journal is lost: by what the daemon, the kernel's rules and the firewall say. All that could
+  /// stop this is looked at before the first change, and the firewall table with the kill switch is removed last.
+  func lowerWithoutJournal() throws(TunnelError) {
+    let isServed = try isServedFromHere()
+    let hasTable = try hasTable()
+    guard isServed || hasTable else {
+      defer { releasePrograms() }
+      if try removeJournal() { return }
+      throw TunnelError(absence())
+    }
+    let rules = isServed ? try lostRules() : []
+    endWatching()
+    endAsking()
+    if hasTable || !rules.isEmpty {
+      warn(
+        "its journal is lost: name servers and kernel settings stay as 'up' set them, and no PreDown or PostDown runs")
+    }
+    for rule in rules {
+      tell("removing the rule \(rule)")
+      do throws(NetlinkError) {
+        try NetlinkSocket().removeRule(rule)
+      } catch {
+        if !error.isMissing { warn(error.description) }
+      }
+      Fault.point()
+    }
+    if isServed {
+      tell("stopping the daemon, and its interface with it")
+      try removeDevice()
+      Fault.point()
+    }
+    if hasTable { try openFirewall() }
+    releasePrograms()
+    _ = try removeJournal()
+    tryExempting()
+  }
+
+  /// Removes a journal without entries, and returns whether there was one.
+  private func removeJournal() throws(TunnelError) -> Bool {
+    guard let journal = try readJournal() else { return false }
+    journal.remove()
+    return true
+  }
+
+  /// Whether a daemon serves the interface and belongs to this network namespace, wherever the interface is by now. Throws
+  /// if it belongs to another.
+  private func isServedFromHere() throws(TunnelError) -> Bool {
+    if try isHere() { return true }
+    guard ControlSocket.isAlive(interface) else { return false }
+    guard isDaemonOfThisNamespace() else { throw TunnelError(absence()) }
+    return true
+  }
+
+  private func isDaemonOfThisNamespace() -> Bool {
+    do throws(Errno) {
+      let connection = try ControlConnection(to: interface, waits: false)
+      return daemonProcess(connection).map { NetworkNamespace(of: $0.processID) == .this } ?? false
+    } catch {
+      return false
+    }
+  }
+
+  /// A kernel without nftables has no table.
+  private func hasTable() throws(TunnelError) -> Bool {
+    do throws(FirewallError) {
+      return try Firewall.hasTable(FirewallRules(interface: interface).tableName)
+    } catch {
+      if error == .unsupported { return false }
+      throw TunnelError("\(error)")
+    }
+  }
+
+  private func openFirewall() throws(TunnelError) {
+    tell("removing the firewall table that it left")
+    do throws(FirewallError) {
+      try Firewall.remove(FirewallRules(interface: interface))
+    } catch {
+      throw TunnelError("\(error)")
+    }
+  }
+
+  /// The rules that 'wg6 up' made for this tunnel's default routes, known by their protocol number and the daemon's mark.
+  /// Throws if another program made such rules, as wg-quick does: without the interface these would stay, and all else that
+  /// the program changed.
+  private func lostRules() throws(TunnelError) -> [PolicyRule] {
+    let mark: UInt32
+    do throws(RemoteDevice.Failure) {
+      mark = try RemoteDevice(interface: interface).status().firewallMark
+    } catch {
+      return []
+    }
+    guard mark != 0 else { return [] }
+    let netlink = try openNetlink()
+    var claimed: Set<PolicyRule> = []
+    for case .rule(let rule) in entriesOfOthers() { claimed.insert(rule) }
+    var lost: [PolicyRule] = []
+    for isIPv6 in [false, true] {
+      let all: [PolicyRule], own: [PolicyRule]
+      do throws(NetlinkError) {
+        (all, own) = (try netlink.rules(isIPv6: isIPv6), try netlink.ownRules(isIPv6: isIPv6))
+      } catch {
+        throw TunnelError(error)
+      }
+      for rule in all where rule.isInverted && rule.mark == mark {
+        guard own.contains(rule) else {
+          throw TunnelError(
+            "it has rules that 'wg6 up' did not make; if wg-quick brought it up, use 'wg-quick down'. Nothing was changed"
+          )
+        }
+        lost += rule.pair(among: own.filter { !claimed.contains($0) })
+      }
+    }
+    return lost
+  }
+}
+
+extension PolicyRule {
+  /// The two rules of a default route of which this is the one that leads into the tunnel, in the order in which they are
+  /// removed: the one that asks the main table first is the next before it.
+  func pair(among own: [PolicyRule]) -> [PolicyRule] {
+    let first = own.filter { other in
+      other.isIPv6 == isIPv6 && other.table == NetlinkSocket.mainTable && other.suppressedPrefixLength == 0
+        && other.mark == nil && !other.isInverted && (other.priority ?? 0) < (priority ?? 0)
+    }.max { ($0.priority ?? 0) < ($1.priority ?? 0) }
+    return (first.map { [$0] } ?? []) + [self]
+  }
+}
