@@ -28,6 +28,7 @@ public final class Engine {
   var isBound = false
   var mark: UInt32 = 0
   private var isUp = false
+  private var settings: InterfaceSettings
   var routes = RouteReview()
   private var reports = ReportLog()
   private var errorAnswers = ErrorAnswers()
@@ -87,6 +88,7 @@ public final class Engine {
     self.log[metadataKey: "interface"] = "\(name)"
     self.name = name
     reloader = sources.reloader.map { Reloader($0) }
+    settings = InterfaceSettings(name, isOurs: sources.tunDescriptor == nil, log)
     device = Device(using: SystemRandomNumberGenerator())
     server = try Starting.openServer(sources, for: name)
     do {
@@ -259,7 +261,9 @@ public final class Engine {
       return
     }
     // An interface that was moved to another network namespace can't be asked from here, and counts as up.
-    if let mtu = try? Interface.mtu(of: name) { wires.plane.mtu = mtu }
+    let mtu = try? Interface.mtu(of: name)
+    settings.interfaceChanged(name, mtu: mtu, wires.tun, log)
+    if let mtu { wires.plane.mtu = mtu }
     let nowUp = (try? Interface.isUp(name)) ?? true
     guard nowUp != isUp else { return }
     isUp = nowUp

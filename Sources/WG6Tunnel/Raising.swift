@@ -118,6 +118,7 @@ extension Tunnel {
 
     let netlink = try openNetlink()
     guard let link = try link(netlink) else { throw TunnelError("the interface went away") }
+    turnOffAutoconfiguration()
     for address in setup.addresses { try add(address, to: link, netlink, &journal) }
     tell("MTU \(setup.mtu), up")
     do {

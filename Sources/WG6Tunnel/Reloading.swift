@@ -112,7 +112,10 @@ extension Tunnel {
           throw TunnelError("the daemon refused the configuration: \(error.reason)")
         }
       case .addAddress(let address): try add(address, to: link, netlink, &journal)
-      case .mtu(let mtu, _): try netlink.setMTU(mtu, of: link)
+      case .mtu(let mtu, let before):
+        try netlink.setMTU(mtu, of: link)
+        // With room for IPv6 again it has the settings of a new interface.
+        if before < Setup.leastMTU, mtu >= Setup.leastMTU { turnOffAutoconfiguration() }
       case .setUp: try netlink.setUp(link)
       case .addRoutes(let routes): try add(routes, via: link, netlink, &journal)
       case .setting(let name, let value): try set(name, to: value, &journal)

@@ -34,7 +34,7 @@ extension Setup {
   /// Has the reverse path filter look at the mark of an answer.
   static let markedAnswers = "net.ipv4.conf.all.src_valid_mark"
   /// What every link with IPv6 carries, in bytes.
-  private static let leastMTU = 1280
+  static let leastMTU = 1280
   /// Bytes of an Ethernet frame, where nothing says what the way takes.
   private static let usualMTU = 1500
   /// Outer IP header, UDP header, and a data message's header and tag.

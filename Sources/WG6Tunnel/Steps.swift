@@ -71,6 +71,13 @@ extension Tunnel {
     }
   }
 
+  /// Keeps peers and the kernel from configuring the interface. The daemon has done so, but for one of another make.
+  func turnOffAutoconfiguration() {
+    for problem in Autoconfiguration.turnOff(interface) {
+      warn("\(problem): peers' router advertisements may configure the interface")
+    }
+  }
+
   func add(
     _ address: InterfaceAddress, to link: Link, _ netlink: borrowing NetlinkSocket, _ journal: inout Journal
   ) throws(TunnelError) {

@@ -132,6 +132,11 @@ struct Scenarios {
   @Test("An address of the tunnel is never the outer source", .needs("own-address"))
   func ownAddress() throws { try play("own-address") }
 
+  @Test(
+    "A peer's router advertisements and redirects change no route, address or MTU of the other end",
+    .needs("lying-peer"))
+  func lyingPeer() throws { try play("lying-peer") }
+
   @Test("What cannot go into the tunnel is answered at once, behind NAT as well", .needs("unreachable"))
   func unreachable() throws { try play("unreachable") }
 

@@ -28,7 +28,7 @@ public struct Scenario: Sendable {
     .firewallMark, .portChange, .allowedIPsFilter, .wgQuick, .wireAbuse, .controlAbuse, .badWeather, .allocations,
     .flood, .floodThroughput, .scanner, .secrets,
     .counters, .packetSizes, .offloads, .transfer, .keys, .firstAnswers, .lateSettings, .nesting, .policyRouting,
-    .sourceAddresses, .betterRoute, .ownAddress,
+    .sourceAddresses, .betterRoute, .ownAddress, .lyingPeer,
     .manyPrefixes,
     .turnover, .unreachable, .errorSources, .leaks, .defaultRoute, .twoDefaultRoutes, .deletedRules,
     .stress, .loadGenerator, .execution,

@@ -16,7 +16,7 @@ struct KnownDifference: Sendable {
   /// In the order of the documentation.
   static let all: [KnownDifference] =
     [
-      protocolNumber, mtu, endpointRoutes, marks, guardOfLinkLocal, emptyAllowedIPs, failingPreDown, savedLinkLocal,
+      protocolNumber, mtu, endpointRoutes, marks, autoconfiguration, emptyAllowedIPs, failingPreDown, savedLinkLocal,
       savedSearchDomains, validMark,
     ] + ofFiles
 
@@ -121,11 +121,12 @@ struct KnownDifference: Sendable {
     }
   }
 
-  static let guardOfLinkLocal = KnownDifference(
-    name: "the guard against forged packets and the interface's automatic link-local address",
-    wgQuick: "drops what comes to that address from elsewhere",
-    wg6: "guards the addresses of the file",
-    reason: "nobody can send to a link-local address from another link"
+  static let autoconfiguration = KnownDifference(
+    name: "what the kernel configures on the interface by itself, or at the word of a peer",
+    wgQuick: "a link-local address, which it guards against forged packets; with `wireguard-go`, what router "
+      + "advertisements and redirects say",
+    wg6: "nothing: no address but those of the file, `accept_ra`, `accept_redirects` and `send_redirects` are 0",
+    reason: "a peer is no router of this machine; the kernel's WireGuard makes no such address either"
   ) { quick, difference in
     let interface = quick.interface
     difference.left.remove(
@@ -133,6 +134,33 @@ struct KnownDifference: Sendable {
         .firewall,
         "ip6 filter prerouting -300: meta iifname != \(interface), ip6 daddr fe80::auto, fib [saddr] type != local, drop"
       ))
+    let network = "IPv6 fe80::/64 dev \(interface) "
+    let own = difference.left.filter { fact in
+      [.address, .route].contains(fact.area)
+        && ["\(interface) fe80::auto/64 ", "IPv6 local fe80::auto dev \(interface) ", network].contains {
+          fact.text.hasPrefix($0)
+        }
+    }
+    difference.left.subtract(own)
+    // Where the file wants a route to the network of that address, wg-quick finds it there.
+    if own.contains(where: { $0.text.hasPrefix(network) }) {
+      difference.right = difference.right.filter { $0.area != .route || !$0.text.hasPrefix(network) }
+    }
+    // What it is with wireguard-go is the machine's own default, and ours takes its place.
+    let settings = [
+      ("ipv4", "accept_redirects", "0"), ("ipv4", "send_redirects", "0"), ("ipv6", "accept_ra", "0"),
+      ("ipv6", "accept_redirects", "0"), ("ipv6", "addr_gen_mode", "1"),
+    ]
+    for (family, name, value) in settings {
+      let head = "net/\(family)/conf/\(interface)/\(name) = "
+      guard difference.right.remove(Fact(.sysctl, head + value)) != nil else { continue }
+      difference.left = difference.left.filter { $0.area != .sysctl || !$0.text.hasPrefix(head) }
+    }
+    if difference.right.remove(Fact(.link, "\(interface) inet6_addr_gen_mode none")) != nil {
+      difference.left = difference.left.filter {
+        $0.area != .link || !$0.text.hasPrefix("\(interface) inet6_addr_gen_mode ")
+      }
+    }
   }
 
   static let emptyAllowedIPs = KnownDifference(
@@ -169,7 +197,7 @@ struct KnownDifference: Sendable {
   static let savedLinkLocal = KnownDifference(
     name: "`SaveConfig` and the interface's automatic link-local address",
     wgQuick: "writes it into the file as an `Address`",
-    wg6: "leaves it out",
+    wg6: "has none to write",
     reason: "the kernel makes another one the next time, and the old ones would gather"
   ) { _, difference in
     difference.left.remove(Fact(.saved, "[Interface] Address = fe80::auto"))

@@ -6,6 +6,24 @@ import WG6Protocol
 extension NetlinkSocket {
   /// The addresses of the interface, but for the link-local one that the kernel gave it of its own accord.
   public func addresses(of link: Link) throws(NetlinkError) -> [(address: IPAddress, prefixLength: Int)] {
+    try addresses(of: link, automatic: false)
+  }
+
+  /// Takes away what the kernel gave the interface of its own accord. Before Linux 5.18 it does not tell what that is, and
+  /// nothing is taken away.
+  func removeAutomaticAddresses(of link: Link) throws(NetlinkError) {
+    guard linux_kernel_is_at_least(5, 18) != 0 else { return }
+    for (address, length) in try addresses(of: link, automatic: true) {
+      do throws(NetlinkError) {
+        try removeAddress(address, prefixLength: length, from: link)
+      } catch  where error.isMissing {
+      }
+    }
+  }
+
+  private func addresses(
+    of link: Link, automatic isAutomatic: Bool
+  ) throws(NetlinkError) -> [(address: IPAddress, prefixLength: Int)] {
     var found: [(address: IPAddress, prefixLength: Int)] = []
     for family in [AF_INET, AF_INET6] {
       var header = ifaddrmsg()
@@ -15,7 +33,7 @@ extension NetlinkSocket {
       let request = try NetlinkRequest(RTM_GETADDR, flags: NLM_F_DUMP, header, for: operation)
       found += try NetlinkList.read(request, for: operation) { answer -> (address: IPAddress, prefixLength: Int)? in
         guard let entry = answer.header(ifaddrmsg.self), entry.ifa_index == UInt32(link.index),
-          entry.ifa_family == UInt8(family), !answer.isAutomaticAddress(entry),
+          entry.ifa_family == UInt8(family), answer.isAutomaticAddress(entry) == isAutomatic,
           // An IPv6 address that has no peer comes as IFA_ADDRESS alone.
           let address = answer.address(IFA_LOCAL, behind: ifaddrmsg.self)
             ?? answer.address(IFA_ADDRESS, behind: ifaddrmsg.self)
