@@ -97,6 +97,59 @@ struct `What keeps traffic in a tunnel is watched over` {
     #expect(try tables(space).isEmpty && names(space).isEmpty)
   }
 
+  @Test func `show and check tell what was restored, and what is missing`() throws {
+    let space = try Namespace(device: false)
+    let file = try guardedTunnel(space, "KillSwitch = yes")
+    try space.require(space.wg6(["up", file], environment: ["WG6_PLAIN_TABLES": "1"]))
+    /// What both say of it; all else is what `wg` says, and what it was before.
+    let checked = try space.wg6(["check", file])
+    func told() throws -> [String] {
+      let shown = try space.wg6(["show", space.interface]), all = try space.wg6(["show"])
+      #expect(try shown.status == 0 && shown.output == space.wg(["show", space.interface]).output)
+      #expect(all.errors == shown.errors)
+      let prefix = "\(space.interface): warning: "
+      let lines = shown.errors.split(separator: "\n").map(String.init)
+      #expect(lines.allSatisfy { $0.hasPrefix(prefix) })
+      let check = try space.wg6(["check", file])
+      #expect(check.output.split(separator: "\n").map(String.init).filter { $0.hasPrefix(prefix) } == lines)
+      #expect(lines.isEmpty ? check == checked : check.status == 2, "\(check)")
+      // Not in the forms for scripts.
+      #expect(try space.wg6(["show", space.interface, "dump"]).errors.isEmpty)
+      return lines.map { String($0.dropFirst(prefix.count)) }
+    }
+    #expect(try told().isEmpty)
+    let before = try ruleset(space)
+    for count in ["once", "2 times"] {
+      try space.require(space.inside(Programs.nft!, ["flush", "ruleset"]))
+      try waitUntil("it is back") { try ruleset(space) == before }
+      try waitUntil("it is written down") { try told().first?.contains("restored \(count) since 'up'") == true }
+      let lines = try told()
+      #expect(lines.count == 1 && lines[0].hasSuffix("ago: the firewall table"), "\(lines)")
+    }
+    try space.require(space.ip("-4", "rule", "delete", "table", "51820"))
+    try waitUntil("it is written down") {
+      try told().first?.contains("restored 3 times") == true
+    }
+    #expect(try told()[0].contains("ago: the rule '32765:"))
+
+    // What another process has taken the place of is restored by none.
+    try space.endWatching()
+    #expect(try told().contains { $0.contains("no process watches") && $0.contains("'wg6 reload") })
+    try space.require(space.inside(Programs.nft!, ["flush", "ruleset"]))
+    try space.require(space.ip("-6", "rule", "delete", "table", "51820"))
+    let missing = try told()
+    #expect(missing.contains("the firewall table wg6-\(space.interface) is missing"), "\(missing)")
+    #expect(missing.contains { $0.hasPrefix("missing: the rule '32765:") }, "\(missing)")
+    try space.require(space.wg6(["reload", file], environment: ["WG6_PLAIN_TABLES": "1"]))
+    #expect(try told().count == 1)
+    try space.require(space.wg6(["down", file]))
+    #expect(try names(space).isEmpty)
+    // The next one begins anew.
+    try space.require(space.wg6(["up", file]))
+    #expect(try told().isEmpty)
+    try space.require(space.wg6(["down", file]))
+  }
+
   @Test func `down wins against somebody who deletes all the time`() throws {
     let space = try Namespace(device: false)
     let file = try guardedTunnel(space, "KillSwitch = yes")

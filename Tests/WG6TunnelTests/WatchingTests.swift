@@ -20,6 +20,29 @@ import WG6Linux
     #expect(pace.earliest < now && !pace.restored(at: now) && pace.earliest == now)
   }
 
+  @Test func `what was restored is told with how often and when, and read as it was written`() throws {
+    var noted = Restorations()
+    #expect(noted.findings(now: 0).isEmpty)
+    try withDirectory { directory in
+      for count in 1...3 {
+        noted.restored("the firewall table", at: 1000)
+        noted.write("wg0", in: directory)
+        #expect(Restorations.read("wg0", in: directory) == noted && noted.count == count)
+      }
+      noted.failure = "firewall: no\nreason"
+      noted.write("wg0", in: directory)
+      #expect(Restorations.read("wg0", in: directory)?.failure == "firewall: no reason")
+      Restorations.remove("wg0", in: directory)
+      #expect(Restorations.read("wg0", in: directory) == nil)
+    }
+    for (now, age) in [
+      (1001, "1 second"), (999, "0 seconds"), (1119, "1 minute"), (8200, "2 hours"), (200_000, "2 days"),
+    ] {
+      let lines = noted.findings(now: now)
+      #expect(lines.count == 2 && lines[0].contains("3 times since 'up', \(age) ago: the firewall table"), "\(lines)")
+    }
+  }
+
   private static func tunnel(_ mark: UInt32, _ priorities: (v4: UInt32?, v6: UInt32?)) -> [Journal.Entry] {
     [(false, priorities.v4), (true, priorities.v6)].reduce(into: [.exempt(mark)]) { entries, rule in
       guard let priority = rule.1 else { return }

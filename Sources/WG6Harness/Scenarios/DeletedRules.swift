@@ -122,8 +122,23 @@ private struct Bereft {
       try lab.require(
         up.complaints.contains("the firewall table had been deleted or changed by another program; restored"),
         "and the log says so", up.complaints)
+      try tells("restored \(flushes.count) times since 'up'", "the firewall table")
     }
     try down(up)
+  }
+
+  /// Whether `show` and `check` tell of it, in one line.
+  private func tells(_ words: String, _ what: String) throws {
+    let tool = try Binaries.debugPath(of: "wg6")
+    func hasLine(_ text: String) -> Bool {
+      text.split(separator: "\n").contains {
+        $0.hasPrefix("home: warning: another program deleted") && $0.contains(words) && $0.hasSuffix(what)
+      }
+    }
+    let show = try home.attempt([tool, "show", "home"]), check = try home.attempt([tool, "check", "home"])
+    try lab.require(
+      show.succeeded && hasLine(show.complaints) && hasLine(check.output), "and so do show and check: \(words)",
+      show.complaints + check.output)
   }
 
   /// The longest time, in seconds, from the first to the last of the packets between two flushes.
@@ -159,6 +174,7 @@ private struct Bereft {
     }
     try lab.require(
       up.complaints.contains("home: the rule '"), "and the log says so", up.complaints)
+    try tells("since 'up'", "")
     lab.say("  somebody who deletes a rule again and again")
     let start = Clock.seconds
     var rounds = 0

@@ -17,6 +17,7 @@ public struct Watcher: ~Copyable {
   private let own: InterfaceLock
   private var guarded: GuardedState
   private var pace = Pace()
+  private var restorations: Restorations
   /// How often it has looked on behalf of a command.
   private var rounds = 0
 
@@ -32,6 +33,8 @@ public struct Watcher: ~Copyable {
     self.journals = journals
     self.signals = signals
     guarded = GuardedState(tunnel)
+    // One that was killed may have left it.
+    restorations = Restorations.read(interface) ?? Restorations()
   }
 
   private enum Outcome {
@@ -49,7 +52,9 @@ public struct Watcher: ~Copyable {
     while true {
       var deadline: UInt64?
       switch outcome {
-      case .over: return own.release()
+      case .over:
+        Restorations.remove(tunnel.interface)
+        return own.release()
       case .fine: break
       case .later(let time): deadline = time
       }
@@ -100,16 +105,28 @@ public struct Watcher: ~Copyable {
     do throws(TunnelError) {
       let restored = try guarded.restore()
       guard let restored else { return .over }
-      if restored.isEmpty { return .fine }
-      log("\(restored.joined(separator: ", ")) had been deleted or changed by another program; restored")
+      if restored.isEmpty {
+        if !restorations.failure.isEmpty { note { $0.failure = "" } }
+        return .fine
+      }
+      let what = restored.joined(separator: ", ")
+      log("\(what) had been deleted or changed by another program; restored")
+      note { $0.restored(what, at: time(nil)) }
       if pace.restored(at: Watcher.now) {
         log("another program keeps doing so; it is undone more slowly from now on, once a second at the slowest")
       }
       return .fine
     } catch {
       log("\(error)")
+      note { $0.failure = "\(error)" }
       return .later(Watcher.now + Pace.longest)
     }
+  }
+
+  /// Writes down what happened, for `show` and `check`.
+  private mutating func note(_ change: (inout Restorations) -> Void) {
+    change(&restorations)
+    restorations.write(tunnel.interface)
   }
 
   private func sleep(until deadline: UInt64?) {

@@ -43,8 +43,9 @@ public enum WatchingProcess {
         _ = process.waitForEnd(milliseconds: 2000)
       }
     }
-    // It leaves the file.
+    // It leaves its files.
     (try? InterfaceLock(interface, for: .watching))?.release()
+    Restorations.remove(interface)
   }
 
   private static func note(_ interface: String) -> String { InterfaceLock.note(of: interface, for: .watching) }

@@ -95,7 +95,11 @@ struct Show: ParsableCommand {
     guard let field else {
       var report = StatusReport(book: try KnownKeys.forDisplay())
       report.append(status, of: interface)
-      return try report.print()
+      try report.print()
+      // Not in what wg prints as well.
+      let tunnel = Tunnel(interface, tell: { _ in }, warn: { _ in }, announce: { _ in })
+      for finding in tunnel.watchFindings() { warn(finding, at: interface) }
+      return
     }
     if showsDrops {
       var report = DropReport(book: try KnownKeys.forDisplay())

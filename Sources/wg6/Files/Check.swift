@@ -10,7 +10,7 @@ struct Check: ParsableCommand {
       the file on this machine: DNS where no service manages name servers, IPv6 where it is off, a port that is in use, an \
       interface of this name, commands in a file that others can write. What 'up' would only warn of goes to standard \
       output; the status is 2. A file that has none of it gets no word, and 0. Nothing is changed. Of a tunnel that is \
-      up, it tells what 'reload' would.
+      up, it tells what 'reload' would, and whether its firewall table or rules are missing or had to be restored.
         wg6 check wgnet
         wg6 check ./wgnet.conf
       """)
@@ -29,9 +29,11 @@ struct Check: ParsableCommand {
     for finding in (file.configuration.warnings + warnings).sorted(by: { $0.line < $1.line }) {
       try say(finding.description)
     }
+    let findings = tunnel.watchFindings()
+    for finding in findings { try say("\(interface): warning: \(finding)") }
     _ = try Daemon.locate()
     if !mistakes.isEmpty { throw failure(FileMistakes(mistakes.sorted { $0.line < $1.line })) }
-    if !file.configuration.warnings.isEmpty || !warnings.isEmpty { throw ExitCode(2) }
+    if !file.configuration.warnings.isEmpty || !warnings.isEmpty || !findings.isEmpty { throw ExitCode(2) }
   }
 }
 
