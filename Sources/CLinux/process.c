@@ -73,6 +73,8 @@ int linux_end_signal(int child) {
   return information.si_code == CLD_EXITED ? 0 : information.si_status;
 }
 
+void linux_spawn_in_root(posix_spawn_file_actions_t *actions) { posix_spawn_file_actions_addchdir_np(actions, "/"); }
+
 void linux_spawn_with_terminal(posix_spawn_file_actions_t *actions, int terminal) {
   posix_spawn_file_actions_addtcsetpgrp_np(actions, terminal);
 }

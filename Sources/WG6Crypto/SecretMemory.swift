@@ -4,8 +4,13 @@ import Synchronization
 /// Memory for key material: locked against swapping, left out of core dumps, zeroed when it is given back.
 ///
 /// Slots are cut out of locked slabs, so that one key costs no system call and no page of its own. Where the system
-/// refuses to lock (`RLIMIT_MEMLOCK`), the slab is used unlocked; zeroing does not depend on locking.
+/// refuses to lock (`RLIMIT_MEMLOCK`), the slab is used unlocked and counted in `unlockedByteCount`; zeroing does not depend
+/// on locking.
 @safe package enum SecretMemory {
+  /// Bytes of it that the system refused to lock, so that they may be swapped out. 0 before the first slot was taken.
+  package static var unlockedByteCount: Int { unlocked.load(ordering: .relaxed) }
+  private static let unlocked = Atomic<Int>(0)
+
   /// A zeroed slot of at least `byteCount` bytes, aligned to 32.
   package static func allocate(byteCount: Int) -> UnsafeMutableRawPointer {
     unsafe pools[sizeClass(byteCount)].withLock { unsafe $0.take() }
@@ -57,7 +62,9 @@ import Synchronization
       // Slabs live as long as the process: a daemon reuses them, and giving one back would save nothing.
       let slab = unsafe UnsafeMutableRawPointer.allocate(byteCount: Pool.slabSize, alignment: 4096)
       unsafe slab.initializeMemory(as: UInt8.self, repeating: 0, count: Pool.slabSize)
-      _ = unsafe sodium_mlock(slab, Pool.slabSize)
+      if unsafe sodium_mlock(slab, Pool.slabSize) != 0 {
+        unsafe SecretMemory.unlocked.add(Pool.slabSize, ordering: .relaxed)
+      }
       unsafe slabs.append(slab)
       unsafe free.append(
         contentsOf: stride(from: 0, to: Pool.slabSize, by: slotSize).reversed().map { unsafe slab + $0 })

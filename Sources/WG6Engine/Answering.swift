@@ -14,6 +14,7 @@ extension Engine {
       var status = device.status()
       status.listenPort = port
       status.firewallMark = mark
+      status.unlockedKeyBytes = UInt64(SecretMemory.unlockedByteCount)
       status.writeAnswer(to: &text)
     case .drops:
       device.dropStatus().writeDropsAnswer(to: &text)

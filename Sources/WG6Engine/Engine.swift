@@ -34,6 +34,7 @@ public final class Engine {
   private var errorAnswers = ErrorAnswers()
   private let name: String
   private var reloader: Reloader?
+  private var isUnlockedMemoryTold = false
   private var ending: Ending?
 
   /// Why the engine has come to its end.
@@ -107,6 +108,7 @@ public final class Engine {
     } catch {
       throw StartError("cannot set up the threads' descriptors: \(error)")
     }
+    tellUnlockedMemory()
   }
 
   /// Runs the device until a signal, the interface's deletion or the control socket's removal ends it.
@@ -148,6 +150,7 @@ public final class Engine {
     if wires.interfaceIsGone.load(ordering: .acquiring) { interfaceChanged() }
     heed(wires.takeNotices())
     reviewRoutes()
+    tellUnlockedMemory()
     timer.set([device.nextWake(now: Clock.monotonic), routes.nextWake].compactMap { $0 }.min())
   }
 
@@ -226,6 +229,15 @@ public final class Engine {
     if notice.contains(.mergedPacketRefused) {
       log.notice("the kernel refuses some packets merged on their way in: writing such packets one by one from now on")
     }
+  }
+
+  /// Says once that keys may be swapped out: at the start, or when there are so many that the limit is reached.
+  private func tellUnlockedMemory() {
+    guard !isUnlockedMemoryTold, SecretMemory.unlockedByteCount != 0 else { return }
+    isUnlockedMemoryTold = true
+    log.warning(
+      "memory for keys cannot be locked, so keys may be swapped out to disk: raise the limit (ulimit -l, LimitMEMLOCK= of systemd), or give it CAP_IPC_LOCK"
+    )
   }
 
   /// Takes what the kernel tells of interfaces, addresses and routes, and reviews it.

@@ -20,7 +20,7 @@ struct Reloader {
       return
     }
     do {
-      child = try Child(program, ["reload", interface])
+      child = try Child(program, ["reload"] + Child.argument(interface))
     } catch {
       log.error("cannot reload: \(program): \(error)")
     }

@@ -56,6 +56,9 @@ enum Starting {
   }
 
   static func openServer(_ sources: Engine.Sources, for name: String) throws(StartError) -> ControlServer {
+    if sources.controlDescriptor == nil, let problem = RootsDirectory.problem(of: ControlSocket.directory) {
+      throw StartError("cannot listen on \(ControlSocket.path(of: name)): \(problem)")
+    }
     do {
       if let descriptor = sources.controlDescriptor { return try ControlServer(takingOver: descriptor) }
       return try ControlServer(for: name)

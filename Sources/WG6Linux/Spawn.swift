@@ -18,7 +18,8 @@ public struct Child: Sendable {
   /// blocked nor ignored in it. `arguments` do not include the program's name. Throws `posix_spawn`'s error.
   ///
   /// - Parameters:
-  ///   - newSession: detach it from this terminal.
+  ///   - outlivesCaller: it stays when this process has ended, and keeps nothing of it: it gets a session of its own, the
+  ///     root directory, and of the environment what `LastingEnvironment` has.
   ///   - newGroup: make it the leader of a new process group.
   ///   - terminal: a terminal that the new group is to have.
   ///   - silentOutput: its standard streams are /dev/null, rather than ours.
@@ -26,7 +27,7 @@ public struct Child: Sendable {
   ///   - output: a descriptor that it writes its standard output and errors to.
   ///   - passing: a further descriptor, and the number that it has in the program.
   public init(
-    _ path: String, _ arguments: [String], newSession: Bool = false, newGroup: Bool = false, terminal: Int32? = nil,
+    _ path: String, _ arguments: [String], outlivesCaller: Bool = false, newGroup: Bool = false, terminal: Int32? = nil,
     silentOutput: Bool = false, input: Int32? = nil, output: Int32? = nil,
     passing: (descriptor: Int32, number: Int32)? = nil
   ) throws(Errno) {
@@ -39,7 +40,7 @@ public struct Child: Sendable {
     var all = sigset_t()
     unsafe sigfillset(&all)
     unsafe posix_spawnattr_setsigdefault(&attributes, &all)
-    let session = newSession ? linuxSpawnSetSession : 0
+    let session = outlivesCaller ? linuxSpawnSetSession : 0
     let group = newGroup ? POSIX_SPAWN_SETPGROUP : 0
     unsafe posix_spawnattr_setflags(
       &attributes, Int16(POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF | session | group))
@@ -54,13 +55,20 @@ public struct Child: Sendable {
     if let input { unsafe posix_spawn_file_actions_adddup2(&files, input, 0) }
     if let output { for stream in Int32(1)...2 { unsafe posix_spawn_file_actions_adddup2(&files, output, stream) } }
 
+    if outlivesCaller { unsafe linux_spawn_in_root(&files) }
     if let passing { unsafe posix_spawn_file_actions_adddup2(&files, passing.descriptor, passing.number) }
 
     var argv: [UnsafeMutablePointer<CChar>?] = unsafe ([path] + arguments).map { unsafe strdup($0) }
     unsafe argv.append(nil)
     defer { unsafe argv.forEach { unsafe free($0) } }
+    var variables: [UnsafeMutablePointer<CChar>?] = unsafe LastingEnvironment.variables.map { unsafe strdup($0) }
+    unsafe variables.append(nil)
+    defer { unsafe variables.forEach { unsafe free($0) } }
     var identifier: pid_t = 0
-    let result = unsafe posix_spawn(&identifier, path, &files, &attributes, argv, environ)
+    let result =
+      outlivesCaller
+      ? unsafe posix_spawn(&identifier, path, &files, &attributes, argv, variables)
+      : unsafe posix_spawn(&identifier, path, &files, &attributes, argv, environ)
     guard result == 0 else { throw Errno(rawValue: result) }
     processID = identifier
   }
@@ -92,6 +100,35 @@ public struct Child: Sendable {
     // <bits/waitstatus.h>: the low seven bits are the signal, 0 for an exit.
     let signal = status & 0x7F
     return signal == 0 ? .exited(status >> 8 & 0xFF) : .signalled(signal)
+  }
+}
+
+extension Child {
+  /// The words by which a program of ours gets `word` as an argument, which would else be an option where it begins with a
+  /// hyphen. Other words stand alone: not every daemon knows "--".
+  public static func argument(_ word: String) -> [String] { word.hasPrefix("-") ? ["--", word] : [word] }
+}
+
+/// What a program that outlives its caller keeps of the environment. A shell has more in it, for which such a program has no
+/// use: passwords, the way to a person's agent.
+public enum LastingEnvironment {
+  /// Whether a variable is kept: those that set wg6 and wg6d (`WG_`, `WG6_`, `WG6D`, `LOG_LEVEL`), and what programs need to
+  /// be found and to start.
+  public static func keeps(_ name: some StringProtocol) -> Bool {
+    name.hasPrefix("WG_") || name.hasPrefix("WG6") || name.hasSuffix("SAN_OPTIONS")
+      || ["LOG_LEVEL", "PATH", "LD_LIBRARY_PATH", "TZ"].contains(String(name))
+  }
+
+  /// `NAME=value`, each of this process's that is kept.
+  static var variables: [String] {
+    var variables: [String] = []
+    var next = unsafe environ
+    while let text = unsafe next.pointee {
+      let variable = unsafe String(cString: text)
+      if keeps(variable.prefix { $0 != "=" }) { variables.append(variable) }
+      unsafe next += 1
+    }
+    return variables
   }
 }
 

@@ -62,6 +62,8 @@ public struct DeviceStatus: Sendable {
   public var peers: [PeerStatus]
   /// What was dropped, whoever's it was; those of the peers are among them.
   public var drops = DropCounts()
+  /// Bytes of the memory for keys that the daemon could not lock, so that they may be swapped out.
+  public var unlockedKeyBytes: UInt64 = 0
 
   public init(
     privateKey: PrivateKey? = nil, publicKey: PublicKey? = nil, listenPort: UInt16 = 0, firewallMark: UInt32 = 0,

@@ -37,7 +37,7 @@ extension Tunnel {
   /// process is in the middle of no change.
   func endAsking() {
     guard let asker = InterfaceLock.holder(of: interface, for: .asking),
-      asker.words.suffix(2) == ["resolve", interface]
+      asker.words.dropFirst().first == "resolve", asker.words.last == interface
     else { return }
     tell("ending the process that asks for names")
     asker.send(signal: SIGTERM)

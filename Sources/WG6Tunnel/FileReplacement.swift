@@ -66,7 +66,7 @@ struct FileReplacement {
 
   private func makeBackup(_ former: borrowing WipedBytes) throws(TunnelError) -> String {
     var reason = Errno.noSuchFileOrDirectory
-    for backup in backups {
+    for backup in backups where !backup.hasPrefix(StateDirectory.path) || StateDirectory.problem == nil {
       do throws(Errno) {
         try FileReplacement.create(backup, former)
         return backup

@@ -166,7 +166,7 @@ extension Tunnel {
     let child: Child
     let ending: Child.Ending
     do {
-      child = try Child(order.daemon, options + (order.stays ? ["-f", interface] : [interface]))
+      child = try Child(order.daemon, options + (order.stays ? ["-f"] : []) + Child.argument(interface))
       Fault.point()
       ending = order.stays ? .exited(0) : try child.wait()
     } catch {
@@ -224,7 +224,7 @@ extension Tunnel {
   func askOn(_ program: String) {
     tell("asking on for names in the background")
     do {
-      _ = try Child(program, ["resolve", interface], newSession: true, silentOutput: true)
+      _ = try Child(program, ["resolve"] + Child.argument(interface), outlivesCaller: true, silentOutput: true)
     } catch {
       warn("\(program): \(error); names that had no address stay without")
     }

@@ -16,7 +16,15 @@ public struct RemoteDevice {
   /// What the daemon, or the way to it, answered instead.
   public struct Failure: Error, CustomStringConvertible {
     public let errno: Int32
-    public var reason: String { unsafe String(cString: strerror(errno)) }
+    /// Why the daemon's socket can't be trusted.
+    fileprivate var problem: String?
+    public var reason: String { unsafe problem ?? String(cString: strerror(errno)) }
+
+    fileprivate init(errno: Int32, problem: String? = nil) {
+      self.errno = errno
+      self.problem = problem
+    }
+
     /// Whether the daemon ended the connection, or has just ended itself.
     public var isHangUp: Bool { [ECONNRESET, EPIPE, ENODEV].contains(errno) }
     public var description: String { "the daemon does not answer: \(reason)" }
@@ -44,6 +52,10 @@ public struct RemoteDevice {
   }
 
   private func exchange(_ request: borrowing WipedBytes) throws(Failure) -> DeviceStatus {
+    // Keys go there. The socket itself is as safe as the directory that it stands in.
+    if let problem = RootsDirectory.problem(of: ControlSocket.directory) {
+      throw Failure(errno: EACCES, problem: problem)
+    }
     var answer: ControlAnswer?
     do {
       var connection = try ControlConnection(to: interface)

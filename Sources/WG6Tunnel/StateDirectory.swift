@@ -6,9 +6,19 @@ import WG6Linux
 public enum StateDirectory {
   public static let path = "/run/wg6"
 
-  /// The directory, made where it is missing; nobody but its owner looks into it.
+  /// Why the directory can't be trusted; `nil` where it can, or is missing.
+  static var problem: String? { RootsDirectory.problem(of: path) }
+
+  /// The directory, made where it is missing; nobody but its owner looks into it. Throws `notPermitted` where others could
+  /// have put something there.
   static func prepare() throws(Errno) {
-    if unsafe mkdir(path, 0o700) != 0, errno != EEXIST { throw Errno(rawValue: errno) }
+    if unsafe mkdir(path, 0o700) == 0 { return }
+    guard errno == EEXIST else { throw Errno(rawValue: errno) }
+    guard problem == nil else { throw .notPermitted }
+    // Who can open it can lock it, and have every command wait.
+    var status = stat()
+    guard unsafe stat(path, &status) == 0, status.st_mode & 0o077 != 0 else { return }
+    guard unsafe chmod(path, 0o700) == 0 else { throw Errno(rawValue: errno) }
   }
 
   /// Waits for a lock that all tunnels of this machine share, and takes it; it ends with the descriptor.

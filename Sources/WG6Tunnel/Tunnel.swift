@@ -141,6 +141,7 @@ extension Tunnel {
   /// Waits up to ten seconds until no other command changes this tunnel, a reload that a signal asked for among them; until
   /// the lock is released, none does.
   func lock() throws(TunnelError) -> InterfaceLock {
+    try requireTrust()
     var isTold = false
     do throws(Errno) {
       return try InterfaceLock.take(interface, within: 10) {
@@ -163,6 +164,11 @@ extension Tunnel {
     } catch {
       throw TunnelError("cannot lock \(StateDirectory.path): \(error)")
     }
+  }
+
+  /// Throws where others than root could have written the journals, which have commands in them.
+  func requireTrust() throws(TunnelError) {
+    if let problem = StateDirectory.problem { throw TunnelError(problem) }
   }
 
   func stopIfInterrupted() throws(TunnelError) {
@@ -200,6 +206,7 @@ extension Tunnel {
 
   /// The journal of this tunnel in this network namespace; `nil` where there is none, or none of this namespace.
   func readJournal() throws(TunnelError) -> Journal? {
+    try requireTrust()
     do {
       guard let journal = try Journal.read(interface), journal.isOfThisNamespace else { return nil }
       return journal

@@ -27,6 +27,17 @@ func warn(_ finding: FileMistake) {
   warn(finding.description.dropFirst("\(place): ".count), at: place)
 }
 
+/// Gives `wg genkey`'s warning, for a secret key that is about to be written where everybody can read it. Each command that
+/// prints one asks here first.
+func warnOfWorldAccessibleOutput() {
+  var status = stat()
+  guard unsafe fstat(STDOUT_FILENO, &status) == 0, status.st_mode & S_IFMT == S_IFREG, status.st_mode & S_IRWXO != 0
+  else {
+    return
+  }
+  warn("writing to world accessible file. Consider setting the umask to 077 and trying again.")
+}
+
 /// Writes `PLACE: message` to standard error, and ends the command with status 1.
 func failure(_ message: some StringProtocol, at place: String = "wg6") -> ExitCode {
   complain("\(place): \(message)")

@@ -21,7 +21,7 @@ enum Background {
     unsafe setenv("WG_PROCESS_FOREGROUND", "1", 1)
     do {
       _ = try Child(
-        ownPath, arguments.forChild, newSession: true, silentOutput: !Environment.wantsLog)
+        ownPath, arguments.forChild, outlivesCaller: true, silentOutput: !Environment.wantsLog)
     } catch {
       Wg6d.fail("cannot start the daemon: \(error)")
     }

@@ -85,7 +85,7 @@ struct Arguments {
   }
 
   static let usage = """
-    usage: wg6d [-f | --foreground] [--no-offload[=LIST]] [--threads=N] INTERFACE
+    usage: wg6d [-f | --foreground] [--no-offload[=LIST]] [--threads=N] [--] INTERFACE
 
     Makes INTERFACE, a WireGuard tunnel without any configuration, and listens on
     \(ControlSocket.directory)/INTERFACE.sock for it (`wg set`, `wg6 set`). Goes to the
@@ -101,6 +101,9 @@ struct Arguments {
 
     --threads=N has N threads carry data, 2 to 64. Two are enough but for a machine with
     processors to spare; from the third on they take work off the first two.
+
+    In the background it is in the root directory, and keeps of its environment PATH, TZ,
+    LD_LIBRARY_PATH, and the variables below.
 
     Environment:
       LOG_LEVEL              silent, error, or verbose (debug is the same); without it,
@@ -132,8 +135,11 @@ struct Arguments {
     case "vector": cipher = .vector
     case let other: return .misuse("WG6_CIPHER is '\(other)': expected sodium or vector")
     }
+    var isOption = true
     for word in words {
       switch word {
+      case _ where !isOption: names.append(word)
+      case "--": isOption = false
       case "-f", "--foreground": foreground = true
       case "--no-offload": disabled = .all
       case _ where word.hasPrefix(noOffload):
@@ -172,7 +178,7 @@ struct Arguments {
     var options: [String] = []
     if !disabledOffloads.isEmpty { options.append("\(Arguments.noOffload)\(disabledOffloads)") }
     if threads != Arguments.defaultThreads { options.append("\(Arguments.threadsOption)\(threads)") }
-    return options + [interface]
+    return options + Child.argument(interface)
   }
 }
 

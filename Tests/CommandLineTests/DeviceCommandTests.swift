@@ -43,6 +43,62 @@ struct `Device commands against wg's` {
     try compareEverything(space)
   }
 
+  @Test func `secret keys that are printed into a world-accessible file get genkey's warning, and nothing else does`()
+    throws
+  {
+    let space = try Namespace()
+    let path = try space.file("out", "")
+    func warns(_ words: [String], mode: Int = 0o604, environment: [String: String] = [:]) throws -> Bool {
+      try FileManager.default.setAttributes([.posixPermissions: mode], ofItemAtPath: path)
+      let outcome = try run(
+        Programs.ip!, ["netns", "exec", space.name, Programs.wg6] + words, environment: environment,
+        output: FileHandle(forWritingAtPath: path))
+      try space.require(outcome)
+      return outcome.errors.contains("wg6: warning: writing to world accessible file")
+    }
+    let interface = space.interface
+    for words in [
+      ["showconf", interface], ["show", interface, "private-key"], ["show", interface, "preshared-keys"],
+      ["show", interface, "dump"], ["show", "all", "dump"],
+    ] {
+      #expect(try warns(words), "\(words)")
+      #expect(try !warns(words, mode: 0o600), "\(words)")
+    }
+    #expect(try warns(["show", interface], environment: ["WG_HIDE_KEYS": "never"]))
+    for words in [["show", interface], ["show", interface, "public-key"], ["show", interface, "drops"], ["show"]] {
+      #expect(try !warns(words), "\(words)")
+    }
+  }
+
+  @Test(.enabled(if: Programs.setpriv != nil, "SKIPPED: there is no setpriv"))
+  func `memory for keys that cannot be locked is told once at the start, and in the status for people`() throws {
+    let space = try Namespace(device: false)
+    let log = try space.file("log", "")
+    let script = """
+      ulimit -l 0; exec \(Programs.setpriv!) --bounding-set -ipc_lock --inh-caps -ipc_lock \
+        \(Programs.daemon!) -f \(space.interface)
+      """
+    let daemon = try Running(
+      Programs.ip!, ["netns", "exec", space.name, "sh", "-c", script], environment: ["LOG_LEVEL": "verbose"],
+      files: ["/dev/null", "/dev/null", log])
+    defer {
+      daemon.send(SIGTERM)
+      _ = daemon.wait()
+    }
+    try waitUntil("the device answers") { try space.wg(["show", space.interface]).status == 0 }
+    let key = try space.file("key", try keyPair().private + "\n")
+    for _ in 0..<3 { try space.require(space.wg6(["set", space.interface, "private-key", key])) }
+    let warnings = try String(contentsOfFile: log, encoding: .utf8).split(separator: "\n").filter {
+      $0.contains("cannot be locked")
+    }
+    #expect(warnings.count == 1 && warnings[0].contains("ulimit -l"), "\(warnings)")
+    #expect(try space.wg6(["show", space.interface]).output.contains("KiB of it may be swapped out"))
+    // `wg`, and scripts, see what they always do.
+    #expect(try !space.wg(["show", space.interface]).output.contains("swapped"))
+    #expect(
+      try space.wg(["show", space.interface, "dump"]).output == space.wg6(["show", space.interface, "dump"]).output)
+  }
+
   @Test func `what was dropped is told in words, of the interface and of its peers`() throws {
     let space = try Namespace()
     #expect(

@@ -134,6 +134,17 @@ import Testing
     #expect(outcome.errors.split(separator: "\n").map { $0.hasPrefix("\(file): warning: ") } == [true, true])
   }
 
+  @Test(arguments: ["export", "strip"], [0o600, 0o604])
+  func `a world-accessible file gets genkey's warning, another none`(command: String, mode: Int) throws {
+    let folder = try Folder()
+    let file = try folder.file("e.conf", "[Interface]\nPrivateKey = \(Self.key)\n")
+    let path = try folder.file("out", "")
+    try FileManager.default.setAttributes([.posixPermissions: mode], ofItemAtPath: path)
+    let outcome = try run(Programs.wg6, [command, file], output: FileHandle(forWritingAtPath: path))
+    #expect(outcome.status == 0)
+    #expect(outcome.errors.contains("wg6: warning: writing to world accessible file") == (mode == 0o604))
+  }
+
   /// As root: wg-quick asks for that even to read.
   @Test(.enabled(if: Programs.wgQuick != nil && getuid() == 0, "SKIPPED: needs root and wg-quick"))
   func `strip prints what wg-quick strip prints, byte for byte`() throws {

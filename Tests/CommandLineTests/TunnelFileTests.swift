@@ -207,24 +207,93 @@ struct `Files of tunnels that are up` {
     try space.require(space.wg6(["down", file]))
   }
 
-  @Test func `what a tunnel leaves running holds nobody's descriptors, directory or terminal`() throws {
+  @Test func `what a tunnel leaves running holds nobody's descriptors, directory, environment or terminal`() throws {
     let space = try Namespace(device: false)
-    let file = try configuration(space, endpoint: "nobody.example.org:51820")
+    let file = try configuration(space, allowedIPs: "0.0.0.0/0", endpoint: "nobody.example.org:51820")
     let lock = try space.file("lock", "")
     let script = "cd \(space.directory.path) && exec 9>>\(lock) && flock 9 && exec \(Programs.wg6) up \(file)"
-    try space.require(space.inside("/bin/sh", ["-c", script], environment: ["WG6D": Programs.daemon!]))
+    let environment = ["WG6D": Programs.daemon!, "OF_A_SHELL": "a password"]
+    try space.require(space.inside("/bin/sh", ["-c", script], environment: environment))
     try space.require(space.inside("/usr/bin/flock", ["--wait", "10", lock, "true"]))
     func asking() throws -> [Int32] {
       try space.processes { $0.suffix(2) == ["resolve", space.interface] }.map(\.process)
     }
     for _ in 0..<3 { try space.require(space.wg6(["reload", file])) }
     try waitUntil("one asks for all") { try asking().count == 1 }
-    for process in try asking() {
+    for process in try asking() + space.daemons().map(\.process) + [#require(try space.watcher())] {
+      let variables = String(
+        decoding: FileManager.default.contents(atPath: "/proc/\(process)/environ") ?? Data(), as: UTF8.self)
+      #expect(!variables.contains("OF_A_SHELL") && variables.contains("PATH="))
       #expect(try FileManager.default.destinationOfSymbolicLink(atPath: "/proc/\(process)/cwd") == "/")
       #expect(try space.inside("/bin/ps", ["-o", "tty=", "-p", "\(process)"]).output.hasPrefix("?"))
     }
     try space.require(space.wg6(["down", file]))
     try waitUntil("nobody asks any more") { try asking().isEmpty }
+  }
+
+  @Test func `an interface whose name begins with a hyphen is no option, to any program`() throws {
+    let space = try Namespace(device: false)
+    let interface = "-\(space.interface)"
+    let file = try configuration(
+      space, named: interface, allowedIPs: "0.0.0.0/0", endpoint: "nobody.example.org:51820")
+    func running() throws -> [String] {
+      try space.processes { $0.last == interface }.map { $0.words.dropLast().last! }
+    }
+    defer { _ = try? space.wg6(["down", file]) }
+    try space.require(space.wg6(["up", file]))
+    // The daemon, and those that watch and ask.
+    try waitUntil("three run, with -- before the name") { try running() == ["--", "--", "--"] }
+    let daemon = try #require(
+      try space.processes { $0.last == interface && $0.first!.hasSuffix("/wg6d") }.first?.process)
+    try space.require(space.wg6(["set", "--", interface, "listen-port", "51998"]))
+    #expect(try space.wg6(["show", "--", interface, "listen-port"]).output == "51998\n")
+    // The daemon has the file reloaded, which gives the interface another address.
+    let text = try String(contentsOfFile: file, encoding: .utf8)
+    try text.replacingOccurrences(of: "10.9.0.1/24", with: "10.9.0.7/24").write(
+      toFile: file, atomically: false, encoding: .utf8)
+    kill(daemon, SIGHUP)
+    try waitUntil("the file was reloaded") {
+      try space.ip("-o", "address").output.contains("10.9.0.7/24")
+    }
+    try space.require(space.wg6(["down", "--", interface]))
+    try waitUntil("nothing of it runs") { try running().isEmpty }
+    #expect(try !space.ip("link").output.contains(interface))
+  }
+
+  @Test(arguments: [("chown 65534", "belongs to user 65534"), ("chmod 0777", "can be written by others")])
+  func `a state directory that others could have written is not believed, nor one for sockets`(
+    change: String, problem: String
+  ) throws {
+    let space = try Namespace(device: false)
+    let file = try configuration(space)
+    // As in a container where anybody may make directories in /run: a journal with a command in it, which `down` would run.
+    let script = """
+      mount -t tmpfs -o mode=1777 none /run && mkdir /run/wg6 /run/wireguard || exit 7
+      printf 'wg6 journal 1\\nnamespace %s\\npostdown touch \(space.directory.path)/ran\\ncomplete\\n' \\
+        $(stat -Lc %i /proc/self/ns/net) > /run/wg6/\(space.interface).journal
+      \(change) /run/$1; shift
+      exec "$@"
+      """
+    func attempt(_ directory: String, _ words: [String]) throws -> Outcome {
+      try space.inside(
+        "/usr/bin/unshare", ["-m", "sh", "-c", script, "sh", directory] + words,
+        environment: ["WG6D": Programs.daemon!])
+    }
+    for words in [["up", file], ["down", file], ["reload", file], ["save", space.interface]] {
+      let outcome = try attempt("wg6", [Programs.wg6] + words)
+      #expect(outcome.status == 1 && outcome.errors.contains("/run/wg6 \(problem)"), "\(words): \(outcome.errors)")
+    }
+    #expect(!FileManager.default.fileExists(atPath: "\(space.directory.path)/ran"))
+    for words in [
+      [Programs.daemon!, space.interface], [Programs.wg6, "set", space.interface, "private-key", "/dev/null"],
+    ] {
+      let outcome = try attempt("wireguard", words)
+      #expect(outcome.status == 1 && outcome.errors.contains("/run/wireguard \(problem)"), "\(outcome.errors)")
+    }
+    #expect(!space.hasLink)
+    // The same journal, where root alone could have written it.
+    #expect(try attempt(".", [Programs.wg6, "down", space.interface]).status == 0)
+    #expect(FileManager.default.fileExists(atPath: "\(space.directory.path)/ran"))
   }
 
   private func configuration(

@@ -32,7 +32,8 @@ func lines(_ text: String) -> [[UInt8]] {
   @Test func `random statuses survive the way through an answer`() throws {
     var random = SeededRandom()
     for _ in 0..<500 {
-      let status = random.status(peers: Int.random(in: 0...4, using: &random), prefixes: 3)
+      var status = random.status(peers: Int.random(in: 0...4, using: &random), prefixes: 3)
+      status.unlockedKeyBytes = Bool.random(using: &random) ? 0 : random.next()
       let text = answerText(status)
       guard case .done(let read)? = answer(text) else {
         Issue.record("seed \(random.seed): not understood")
@@ -40,6 +41,7 @@ func lines(_ text: String) -> [[UInt8]] {
       }
       #expect(answerText(read) == text, "seed \(random.seed)")
       #expect(read.publicKey == status.publicKey, "seed \(random.seed)")
+      #expect(read.unlockedKeyBytes == status.unlockedKeyBytes, "seed \(random.seed)")
     }
   }
 

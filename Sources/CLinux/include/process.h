@@ -33,6 +33,9 @@ int linux_signal_process(int descriptor, int signal);
 /// The process that listens on the other end of a connected Unix socket, or connected it; 0 if it is not visible here.
 int linux_peer_process(int connection);
 
+/// Has the spawned program begin in the root directory.
+void linux_spawn_in_root(posix_spawn_file_actions_t *actions);
+
 /// Has the started program's process group become the foreground group of a terminal. A GNU extension, as the next four.
 void linux_spawn_with_terminal(posix_spawn_file_actions_t *actions, int terminal);
 

@@ -96,6 +96,8 @@ public struct ControlAnswerParser: ~Copyable {
       if let port = number(key, value, upTo: 65535) { device.listenPort = UInt16(port) }
     } else if key.equals("fwmark") {
       if let mark = number(key, value, upTo: UInt64(UInt32.max)) { device.firewallMark = UInt32(mark) }
+    } else if key.equals("unlocked_key_bytes") {
+      if let bytes = number(key, value, upTo: .max) { device.unlockedKeyBytes = bytes }
     } else if let reason = DropReason(key: key), let count = number(key, value, upTo: .max) {
       device.drops[reason] = count
     }

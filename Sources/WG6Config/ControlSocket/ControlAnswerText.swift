@@ -9,6 +9,8 @@ extension DeviceStatus {
     privateKey?.withBytes { text.append(key: "private_key", $0) }
     if listenPort != 0 { text.append(number: "listen_port", UInt64(listenPort)) }
     if firewallMark != 0 { text.append(number: "fwmark", UInt64(firewallMark)) }
+    // wg6's own, which `wg` skips.
+    if unlockedKeyBytes != 0 { text.append(number: "unlocked_key_bytes", unlockedKeyBytes) }
     for peer in peers { peer.writeAnswer(to: &text) }
     ControlAnswer.write(errno: 0, to: &text)
   }

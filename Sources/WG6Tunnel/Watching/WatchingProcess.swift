@@ -25,7 +25,7 @@ public enum WatchingProcess {
     // The process has the lock from its first moment; this one's descriptor is closed without giving it back.
     try lock.pass { (descriptor: Int32) throws(Errno) in
       try Child(
-        program, ["watch", interface], newSession: true, silentOutput: !keepsErrors,
+        program, ["watch"] + Child.argument(interface), outlivesCaller: true, silentOutput: !keepsErrors,
         passing: (descriptor, lockDescriptor))
     }
     // Not by its words: it has none for a moment.
@@ -53,7 +53,7 @@ public enum WatchingProcess {
   /// The process; nil if there is none.
   private static func find(_ interface: String) -> ForeignProcess? {
     guard let process = InterfaceLock.holder(of: interface, for: .watching),
-      process.words.suffix(2) == ["watch", interface]
+      process.words.dropFirst().first == "watch", process.words.last == interface
     else { return nil }
     return process
   }

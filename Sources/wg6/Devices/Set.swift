@@ -27,8 +27,11 @@ struct Set: ParsableCommand {
   var words: [String] = []
 
   func run() throws {
+    // An interface's name may begin with a hyphen.
+    let isEnded = self.words.first == "--"
+    let words = isEnded ? Array(self.words.dropFirst()) : self.words
     if words.contains(where: { $0 == "--help" || $0 == "-h" }) { throw CleanExit.helpRequest(self) }
-    if let word = words.first, word.hasPrefix("-") { throw ValidationError("'set' has no option '\(word)'") }
+    if !isEnded, let word = words.first, word.hasPrefix("-") { throw ValidationError("'set' has no option '\(word)'") }
     guard words.count >= 2 else { throw ValidationError("too few words") }
     let update = try SetArguments(words.dropFirst()).update
     try update.warnOfVainRemovals(from: words[0])

@@ -34,6 +34,7 @@ struct Show: ParsableCommand {
   var field: String?
 
   func run() throws {
+    if showsSecrets { warnOfWorldAccessibleOutput() }
     switch interface {
     case "all": try showAll()
     case "interfaces":
@@ -68,6 +69,12 @@ struct Show: ParsableCommand {
       }
     }
     if shown == 0, !names.isEmpty { throw ExitCode.failure }
+  }
+
+  /// Whether what is asked for has private or preshared keys in it.
+  private var showsSecrets: Bool {
+    if interface == "interfaces" { return false }
+    return field.map { ["private-key", "preshared-keys", "dump"].contains($0) } ?? StatusReport.showsKeys
   }
 
   private var showsDrops: Bool { field == "drops" }

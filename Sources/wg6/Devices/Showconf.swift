@@ -24,6 +24,7 @@ struct Showconf: ParsableCommand {
     }
     var text = WipedBytes(minimumCapacity: 4096)
     status.writeConfiguration(to: &text)
+    warnOfWorldAccessibleOutput()
     try text.print()
   }
 }

@@ -6,8 +6,11 @@ import WG6Protocol
 /// A device's status for people, as `wg show` words it, with the address book's names beside keys that it knows.
 struct StatusReport: ~Copyable {
   private let book: AddressBook
-  private let hidesKeys = environment("WG_HIDE_KEYS") != "never"
+  private let hidesKeys = !StatusReport.showsKeys
   private var text = StyledText()
+
+  /// Whether the environment asks for private keys in the open.
+  static var showsKeys: Bool { environment("WG_HIDE_KEYS") == "never" }
 
   init(book: AddressBook) {
     self.book = book
@@ -25,6 +28,12 @@ struct StatusReport: ~Copyable {
     if let key = status.privateKey { field("private key") { $0.appendHidden { key.withBytes($0) } } }
     if status.listenPort != 0 { field("listening port") { $0.text.append(String(status.listenPort)) } }
     if status.firewallMark != 0 { field("fwmark") { $0.text.append("0x\(String(status.firewallMark, radix: 16))") } }
+    if status.unlockedKeyBytes != 0 {
+      field("memory of keys") { report in
+        report.append(byteCount: status.unlockedKeyBytes)
+        report.text.append(" of it may be swapped out: it could not be locked (ulimit -l)")
+      }
+    }
     for peer in status.peers.byLatestHandshake {
       text.append("\n")
       append(peer)

@@ -28,6 +28,7 @@ struct Export: ParsableCommand {
         exporting: configuration, connected: try source.connectedNetworks(for: configuration),
         endpoints: endpoints.values.map(\.address))
       configuration.writeExported(text, coverage: coverage, to: &output)
+      warnOfWorldAccessibleOutput()
       try output.print()
     }
   }
@@ -51,6 +52,7 @@ struct Strip: ParsableCommand {
       try configuration.writeExported(text, coverage: source.coverage(of: configuration), to: &plain)
       var output = WipedBytes(minimumCapacity: text.byteCount)
       plain.withBytes { ConfigurationFile.writeStripped($0, to: &output) }
+      warnOfWorldAccessibleOutput()
       try output.print()
     }
   }

@@ -1,5 +1,4 @@
 import ArgumentParser
-import Glibc
 import WG6Config
 import WG6Crypto
 
@@ -21,14 +20,4 @@ struct Genkey: ParsableCommand {
       return Result { try line.print() }
     }.get()
   }
-}
-
-/// `wg`'s warning, for a key that is about to be written where everybody can read it.
-func warnOfWorldAccessibleOutput() {
-  var status = stat()
-  guard unsafe fstat(STDOUT_FILENO, &status) == 0, status.st_mode & S_IFMT == S_IFREG, status.st_mode & S_IRWXO != 0
-  else {
-    return
-  }
-  warn("writing to world accessible file. Consider setting the umask to 077 and trying again.")
 }
