@@ -71,3 +71,6 @@ public enum Limits {
   /// Data is padded to a multiple of this, so that its length tells less.
   public static let paddingMultiple = 16
 }
+  /// ICMP errors about all packets, but for a burst of 200: 1,000 a second, as the kernel's (`icmp_msgs_per_sec`).
+  public static let totalErrorInterval = millisecond
+  public static let totalErrorBurst = 200 * totalErrorInterval

@@ -167,4 +167,52 @@ import WG6Simulation
     #expect(flood() == 50)
     #expect(alice.drops(.noPeerForDestination) == 3000)
   }
+
+  /// Errors that alice sends about `packets`.
+  private func errors(of alice: Node, about packets: [[UInt8]]) -> Int {
+    alice.errors = []
+    alice.push(packets)
+    return alice.errors.count
+  }
+
+  @Test func `about one sender's many packets leave room for those about others`() {
+    let alice = alice(knowsEndpoint: false)
+    func packets(_ count: Int, from source: UInt8, to destination: UInt8) -> [[UInt8]] {
+      (0..<count).map { ipv6Packet(from: source, to: destination, number: $0) }
+    }
+    // A thousand a second for ten seconds, from one program of this machine.
+    var counts = (flood: 0, sameMachine: 0, otherMachine: 0, ipv4: 0)
+    for _ in 0..<100 {
+      bench.wait(100 * Limits.millisecond)
+      counts.flood += errors(of: alice, about: packets(100, from: 1, to: 9))
+      counts.sameMachine += errors(of: alice, about: packets(1, from: 1, to: 8))
+      counts.otherMachine += errors(of: alice, about: packets(1, from: 7, to: 9))
+      counts.ipv4 += errors(of: alice, about: [ipv4(to: 0x0A09_0301)])
+    }
+    #expect(counts.flood <= 1050)
+    #expect(counts.sameMachine == 100 && counts.otherMachine == 100 && counts.ipv4 == 100)
+  }
+
+  @Test func `about size are sent although a scan for addresses has used up its sender's`() {
+    let alice = alice()
+    // To 1,000 addresses that no peer has.
+    let scan = (0..<1000).map { ipv4(to: 0x0B00_0000 + UInt32($0)) }
+    #expect(errors(of: alice, about: scan) == 100, "two pairs' worth")
+    #expect(errors(of: alice, about: [ipv4(to: 0x0A09_0201, payload: Array(repeating: 0, count: 65480))]) == 1)
+  }
+
+  @Test func `are two hundred at once and a thousand a second in all, from however many addresses`() {
+    let alice = alice()
+    func flood(_ number: UInt32) -> Int {
+      errors(
+        of: alice,
+        about: (0..<5000).map { ipv4(to: 0x0B00_0000, from: 0x0C00_0000 + number << 16 + $0) })
+    }
+    #expect(flood(1) == 200)
+    bench.wait(100 * Limits.millisecond)
+    #expect(flood(2) == 100)
+    // Their buckets, and there are more of them than the table holds, are no obstacle to an address that comes later.
+    bench.wait(10 * Limits.millisecond)
+    #expect(errors(of: alice, about: [ipv6Packet(from: 1, to: 9, number: 0)]) == 1)
+  }
 }

@@ -17,9 +17,9 @@ final class Wires: Sendable {
   /// Likewise: where datagrams went that did not arrive.
   let refusals = Ring<PackedPath>(capacity: 64)
 
-  /// From the outbound thread to the control thread: errors about packets that can't be sent. As many as may be sent at
-  /// once (`Limits.errorBurst`), nearly.
-  let errors = Ring<ComposedError>(capacity: 32)
+  /// From the outbound thread to the control thread: errors about packets that can't be sent. More than one source may
+  /// cause at once (`Limits.errorBurst`), so that a source that causes many leaves room for the errors of others.
+  let errors = Ring<ComposedError>(capacity: 256)
 
   /// Wanted of the sockets.
   let offloads: Offloads

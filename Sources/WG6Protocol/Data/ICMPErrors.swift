@@ -4,6 +4,8 @@ enum Undeliverable {
   case noEndpoint
   /// Bytes that would do.
   case tooBig(mtu: Int)
+
+  fileprivate var isAboutSize: Bool { if case .tooBig = self { true } else { false } }
 }
 
 /// Answers to packets that can't be sent: ICMP (RFC 792) and ICMPv6 (RFC 4443) errors, so that programs fail at once
@@ -20,7 +22,7 @@ enum Undeliverable {
 
   // SAFETY: `capacity` bytes.
   private let buffer: UnsafeMutableRawPointer
-  private var bucket = TokenBucket()
+  private var limiter = ErrorLimiter()
 
   init() {
     unsafe buffer = .allocate(byteCount: ICMPErrors.capacity, alignment: 16)
@@ -36,7 +38,7 @@ enum Undeliverable {
     to bytes: UnsafeRawBufferPointer, _ packet: InnerPacket, _ reason: Undeliverable, now: Nanoseconds
   ) -> UnsafeRawBufferPointer? {
     guard packet.mayBeAnswered, unsafe ICMPErrors.mayAnswer(bytes, isIPv6: packet.isIPv6),
-      bucket.take(at: now, interval: Limits.errorInterval, burst: Limits.errorBurst)
+      limiter.admits(packet, isAboutSize: reason.isAboutSize, now: now)
     else { return nil }
     return unsafe packet.isIPv6 ? answerIPv6(bytes, packet, reason) : answerIPv4(bytes, packet, reason)
   }
