@@ -13,17 +13,18 @@
 int linux_udp_socket(int is_ipv6) {
   int descriptor = socket(is_ipv6 ? AF_INET6 : AF_INET, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, IPPROTO_UDP);
   if (descriptor < 0) return -errno;
-  const int on = 1, megabytes = 7 << 20, fragment = IP_PMTUDISC_DONT;
+  const int on = 1, megabytes = 7 << 20, omit = IP_PMTUDISC_OMIT;
   int result;
   if (is_ipv6) {
     result = setsockopt(descriptor, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof on)
         | setsockopt(descriptor, IPPROTO_IPV6, IPV6_RECVPKTINFO, &on, sizeof on)
         | setsockopt(descriptor, IPPROTO_IPV6, IPV6_RECVERR, &on, sizeof on);
   } else {
-    // The kernel's WireGuard lets routers fragment the outer packet, too.
+    // Without DF, as the kernel's WireGuard sends, and past what "fragmentation needed" claims of the path: anyone can
+    // forge that, and the kernel would send pieces of 552 bytes for ten minutes. Routers fragment where they must.
     result = setsockopt(descriptor, IPPROTO_IP, IP_PKTINFO, &on, sizeof on)
         | setsockopt(descriptor, IPPROTO_IP, IP_RECVERR, &on, sizeof on)
-        | setsockopt(descriptor, IPPROTO_IP, IP_MTU_DISCOVER, &fragment, sizeof fragment);
+        | setsockopt(descriptor, IPPROTO_IP, IP_MTU_DISCOVER, &omit, sizeof omit);
   }
   if (result != 0) {
     int error = errno;

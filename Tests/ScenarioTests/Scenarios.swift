@@ -116,8 +116,14 @@ struct Scenarios {
   @Test("Whatever is set last, at either end, the tunnel works at once", .needs("late-settings"))
   func lateSettings() throws { try play("late-settings") }
 
+  @Test("Forged errors about the path's MTU make no outer IPv4 datagram go in fragments", .needs("forged-path-mtu"))
+  func forgedPathMTU() throws { try play("forged-path-mtu") }
+
   @Test("Tunnels pass through tunnels, and loops of them die out", .needs("nesting"))
   func nesting() throws { try play("nesting") }
+
+  @Test("An attacker with two keys starts no packet storm", .needs("packet-storm"))
+  func packetStorm() throws { try play("packet-storm") }
 
   @Test(
     "Default routes lead through the tunnel by rule and mark, and its own packets around it", .needs("policy-routing"))

@@ -27,11 +27,23 @@ extension NetlinkSocket {
   /// The largest packet, in bytes, that the route to `address` takes under `mark`: what the route says itself, else the
   /// MTU of its interface; `nil` where the kernel knows no way. Where that leads through `tunnel`, the machine's default
   /// route is taken for it, which the tunnel's own datagrams will go by.
+  ///
+  /// An MTU that the network told the kernel of ("fragmentation needed") does not count over IPv4, where anyone can forge
+  /// it and the tunnel's datagrams ignore it.
   public func routeMTU(to address: IPAddress, mark: UInt32, past tunnel: Int32? = nil) -> Int? {
     guard let request = lookUp(address.bits, from: nil, isIPv6: address.isIPv6, mark), let route = answer(to: request)
     else { return nil }
-    return tunnel != nil && route.hops.first?.interface == tunnel ? defaultRouteMTU() : mtu(of: route)
+    if tunnel != nil, route.hops.first?.interface == tunnel { return defaultRouteMTU() }
+    guard !address.isIPv6,
+      let asWritten = lookUp(address.bits, from: nil, isIPv6: false, mark, flags: NetlinkSocket.asWritten),
+      let written = answer(to: asWritten)
+    else { return mtu(of: route) }
+    return written.mtu ?? route.hops.first.flatMap { mtu(ofInterface: $0.interface) }
   }
+
+  /// `RTM_F_FIB_MATCH`: the route as it stands in the table, without what was learned of its path. Linux before 4.13 does
+  /// not know it.
+  private static let asWritten: UInt32 = 0x2000
 
   /// What the machine's default route takes, in bytes: IPv4's, or IPv6's where there is none of IPv4; `nil` without any.
   public func defaultRouteMTU() -> Int? {
@@ -54,9 +66,10 @@ extension NetlinkSocket {
   }
 
   private func lookUp(
-    _ destination: AddressBits, from source: AddressBits?, isIPv6: Bool, _ mark: UInt32
+    _ destination: AddressBits, from source: AddressBits?, isIPv6: Bool, _ mark: UInt32, flags: UInt32 = 0
   ) -> NetlinkRequest? {
     var header = rtmsg()
+    header.rtm_flags = flags
     header.rtm_family = UInt8(isIPv6 ? AF_INET6 : AF_INET)
     let bitCount: UInt8 = isIPv6 ? 128 : 32
     header.rtm_dst_len = bitCount
