@@ -213,7 +213,6 @@ public final class Engine {
       case .wakeOutbound:
         wires.outbound.ring()
       case .report(let report):
-        if case .endpointMoved(let key, _) = report { routes.peerMoved(key) }
         reports.tell(report, to: log, now: Clock.monotonic)
       }
     }
@@ -265,6 +264,7 @@ public final class Engine {
 
   /// Something about an interface has changed: looks at ours.
   private func interfaceChanged() {
+    wires.plane.interfaceIndex = wires.tun.index
     let name: String
     do {
       name = try wires.tun.name()

@@ -10,12 +10,11 @@ struct RouteReview: ~Copyable {
   private var addressesAreDue = true
   /// Whether the routes into the tunnel are to be read as well: among a million others that takes the kernel a second.
   private var ownRoutesAreDue = true
-  private var moved: Set<PublicKey> = []
   private var budget = ReviewBudget()
   private var kernel: Kernel?
 
   /// When `review` wants to be called; nil while nothing has changed.
-  var nextWake: Nanoseconds? { isDue || addressesAreDue || !moved.isEmpty ? budget.opensAt : nil }
+  var nextWake: Nanoseconds? { isDue || addressesAreDue ? budget.opensAt : nil }
 
   /// Interfaces, addresses, routes or rules have changed.
   mutating func noteChanges(_ changes: InterfaceMonitor.Changes) {
@@ -27,12 +26,6 @@ struct RouteReview: ~Copyable {
   /// Endpoints or the mark have changed.
   mutating func configurationChanged() { isDue = true }
 
-  /// A peer writes from somewhere else.
-  mutating func peerMoved(_ key: PublicKey) {
-    // A review of all peers includes it.
-    if !isDue { moved.insert(key) }
-  }
-
   /// Does what is due, if the budget allows it. Returns the MTUs that routes through the tunnel set for themselves; nil if
   /// those are as before.
   ///
@@ -43,25 +36,19 @@ struct RouteReview: ~Copyable {
     let begun = Clock.monotonic
     guard nextWake.map({ begun >= $0 }) == true else { return nil }
     defer { budget.spend(from: begun, to: Clock.monotonic) }
-    let all = isDue
-    let moved = moved
-    isDue = false
-    self.moved.removeAll(keepingCapacity: true)
+    let isDue = isDue
+    self.isDue = false
     if addressesAreDue, let addresses = try? NetlinkSocket.localAddresses() {
       sources.setAddresses(addresses, tunnel: interface)
     }
     addressesAreDue = false
     if kernel == nil { kernel = try? Kernel() }
-    guard let kernel else { return nil }
+    guard isDue, let kernel else { return nil }
     var tunnelMTUs: [UInt32: Int?] = [:]
     let way = { (path: PackedPath) -> Device.Way? in
       guard let index = kernel.socket.interfaceLeft(along: path, mark: mark) else { return nil }
       if tunnelMTUs[index] == nil { tunnelMTUs[index] = .some(kernel.socket.tunnelMTU(index)) }
       return Device.Way(interface: index, tunnelMTU: tunnelMTUs[index]!)
-    }
-    guard all else {
-      for key in moved { device.peerMoved(key, way: way) }
-      return nil
     }
     device.routesChanged(way: way)
     let routeMTUs = ownRoutesAreDue ? NetlinkSocket.routeMTUs(via: interface) : nil

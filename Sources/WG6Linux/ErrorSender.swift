@@ -66,13 +66,14 @@ public final class ErrorSender {
 
   // MARK: Private
 
-  private static let own: UInt64? = {
+  /// The number of this process's network namespace.
+  static let own: UInt64? = {
     guard let descriptor = unsafe try? OwnedDescriptor(orErrno: Glibc.open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC))
     else { return nil }
     return try? number(of: descriptor)
   }()
 
-  private static func number(of namespace: borrowing OwnedDescriptor) throws(Errno) -> UInt64 {
+  static func number(of namespace: borrowing OwnedDescriptor) throws(Errno) -> UInt64 {
     var status = stat()
     guard unsafe fstat(namespace.rawValue, &status) == 0 else { throw Errno(rawValue: errno) }
     return UInt64(status.st_ino)

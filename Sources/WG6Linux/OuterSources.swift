@@ -1,14 +1,17 @@
 import Synchronization
 import WG6Protocol
 
-/// Sees to it that no datagram has an address of the tunnel itself for its outer source.
+/// Sees to it that no datagram has an address of the tunnel itself for its outer source, and that the way is known before
+/// the first datagram takes it.
 ///
 /// The kernel chooses among all addresses of the machine. If the uplink has none that it likes (deprecated, link-local
 /// only, removed for a moment), it takes the tunnel's own: the other end can't answer that, and the local network sees an
 /// address of the inside. An address that another interface has as well is no tunnel's own, and what leaves through the
 /// tunnel itself, to a peer behind a peer, may come from there.
 ///
-/// A path is checked once, and again when the machine's addresses or routes have changed. Any thread may ask.
+/// A path is checked once, and again when the machine's addresses or routes have changed. One that no review of routes has
+/// seen, for a peer has just moved there, is reviewed along with that: another tunnel may lie on the way, and then longer
+/// datagrams must not go there (`Device.routesChanged`). Any thread may ask.
 public struct OuterSources: ~Copyable, Sendable {
   /// What is known of the machine.
   struct State {
@@ -17,6 +20,9 @@ public struct OuterSources: ~Copyable, Sendable {
     var tunnel: UInt32 = 0
     var mark: UInt32 = 0
     var kernel: Kernel?
+    /// MTUs of interfaces, in bytes, where they are tunnels; as they were at the check `tunnelsCheck`.
+    var tunnels: [UInt32: Int?] = [:]
+    var tunnelsCheck: UInt32 = 0
   }
 
   /// A socket that can be missing. Used by whoever holds the lock.
@@ -30,8 +36,10 @@ public struct OuterSources: ~Copyable, Sendable {
   private let number = Atomic<UInt32>(1)
   private let state = Mutex(State())
 
-  /// Whether the local end of `path` was looked at, and nothing has changed since.
-  public func isChecked(_ path: PackedPath) -> Bool { path.check == number.load(ordering: .relaxed) }
+  /// Whether the local end of `path` was looked at, and nothing has changed since, and the way is known.
+  public func isChecked(_ path: PackedPath) -> Bool {
+    path.check == number.load(ordering: .relaxed) && path.isReviewed
+  }
 
   /// Addresses, routes or rules have changed.
   public func machineChanged() {
@@ -63,7 +71,28 @@ public struct OuterSources: ~Copyable, Sendable {
   public func check(_ path: PackedPath) -> PackedPath? {
     // Read first: what changes while the path is looked at makes the result out of date.
     let number = number.load(ordering: .sequentiallyConsistent)
-    return state.withLock { state in
+    guard let checked = checkSource(path, number) else { return nil }
+    return checked.isReviewed ? checked : state.withLock { OuterSources.review(checked, &$0, number) }
+  }
+
+  /// `path` with what is known of the way. Without a way the kernel sends nothing, and there may be one a moment later: then
+  /// it is not reviewed.
+  private static func review(_ path: PackedPath, _ state: inout State, _ number: UInt32) -> PackedPath {
+    if state.kernel == nil { state.kernel = try? Kernel() }
+    // Without netlink nothing is ever known.
+    guard let kernel = state.kernel else { return path.reviewed(tunnelMTU: nil) }
+    guard let interface = kernel.socket.interfaceLeft(along: path, mark: state.mark) else { return path }
+    if state.tunnelsCheck != number {
+      state.tunnels.removeAll(keepingCapacity: true)
+      state.tunnelsCheck = number
+    }
+    if state.tunnels[interface] == nil { state.tunnels[interface] = .some(kernel.socket.tunnelMTU(interface)) }
+    return path.reviewed(tunnelMTU: state.tunnels[interface]!)
+  }
+
+  /// The first half of `check`: the local end.
+  private func checkSource(_ path: PackedPath, _ number: UInt32) -> PackedPath? {
+    state.withLock { state in
       guard state.own.contains(where: { $0.isIPv6 == path.isIPv6 }) else { return path.checked(number) }
       if path.hasSource, !path.isChosen, !state.own.contains(path.sourceAddress) { return path.checked(number) }
       let free = path.hasSource ? path.withoutSource : path

@@ -66,8 +66,19 @@ public struct TUN: ~Copyable, Sendable {
     try OwnedDescriptor(orErrno: linux_tun_namespace(descriptor.rawValue))
   }
 
-  /// The interface's index; 0 where it was deleted, or is in another network namespace.
-  public var index: UInt32 { (try? name()).map { unsafe if_nametoindex($0) } ?? 0 }
+  /// The interface's index; 0 where it was deleted, or is in another network namespace, where this one may have another
+  /// interface of its name.
+  public var index: UInt32 {
+    guard let name = try? name(), !isElsewhere else { return 0 }
+    return unsafe if_nametoindex(name)
+  }
+
+  /// Whether the interface is known to be in another network namespace than this process.
+  private var isElsewhere: Bool {
+    // Without CAP_NET_ADMIN the kernel does not say.
+    guard let own = ErrorSender.own, let namespace = try? namespace() else { return false }
+    return (try? ErrorSender.number(of: namespace)) != own
+  }
 
   /// Reads one packet, with its virtio header where there is one. Returns how many bytes that is, or a negative errno:
   /// -EAGAIN where none waits.

@@ -13,6 +13,9 @@ extension UDPSockets {
     public var sourceIsGone = false
     /// The path that they left along, where its local end is not, or not yet known to be, what was wanted: for the next send.
     public var path: PackedPath?
+    /// Datagrams that were not sent because they would not go whole through a tunnel on the way, which was not known when
+    /// they were sealed.
+    public var tooLongCount = 0
     /// Whether this machine has no address for the local end but the tunnel's own. Nothing more was sent then.
     public var hasNoSource = false
     /// Whether it was this send that found out that runs can't be sent as one message here, and ended that for its family:
@@ -40,9 +43,29 @@ extension UDPSockets {
       sent.hasNoSource = true
       return sent
     }
-    var sent = unsafe sendChecked(runs, along: checked, patience)
+    let (count, tooLongCount) = unsafe UDPSockets.removeLonger(than: checked.longestDatagram, from: runs)
+    var sent = unsafe sendChecked(UnsafeMutableBufferPointer(rebasing: runs[..<count]), along: checked, patience)
     sent.path = sent.path ?? checked
+    sent.tooLongCount = tooLongCount
     return sent
+  }
+
+  /// Leaves runs out whose datagrams are longer than `longest` bytes; returns how many runs are left, and how many datagrams
+  /// are out. The last of a run, which may be shorter, goes with the others.
+  private static func removeLonger(
+    than longest: Int, from runs: UnsafeMutableBufferPointer<DatagramRun>
+  ) -> (Int, Int) {
+    var count = 0, tooLongCount = 0
+    for index in 0..<runs.count {
+      let run = unsafe runs[index]
+      if run.segmentSize > longest {
+        tooLongCount += run.count
+      } else {
+        unsafe runs[count] = run
+        count += 1
+      }
+    }
+    return (count, tooLongCount)
   }
 
   private borrowing func sendChecked(

@@ -49,6 +49,9 @@ public enum Limits {
   public static let rekeyAfterTimeReceiving = rejectAfterTime - keepaliveTimeout - rekeyTimeout
   /// Without a new session for this long, nothing of the old ones is kept.
   public static let zeroKeysAfter = 3 * rejectAfterTime
+  /// After a handshake was given up, handshake messages of other tunnels start none for this long: all of theirs that the
+  /// last tries have caused will have been given up as well.
+  public static let handshakePause = rekeyAttemptTime + 2 * (rekeyTimeout + rekeyTimeoutJitter)
   /// At most one initiation of a peer is looked at in this time.
   public static let initiationInterval = 20 * millisecond
   /// Timestamps in initiations are cut to a multiple of this, 2^24 ns: they must not tell how busy we are.
@@ -65,12 +68,13 @@ public enum Limits {
   public static let longestPacket = (65507 - DataMessage.overhead) / paddingMultiple * paddingMultiple
   /// What every IPv6 link must carry (RFC 8200 §5): packets up to here are never too long.
   public static let smallestMTU = 1280
-  /// ICMP errors go to senders of packets that can't be sent at most this often, but for a burst of them.
+  /// ICMP errors about packets from one address to another go out at most this often, but for a burst of 50; about all
+  /// packets from one address twice as often.
   public static let errorInterval = 10 * millisecond
   public static let errorBurst = 50 * errorInterval
-  /// Data is padded to a multiple of this, so that its length tells less.
-  public static let paddingMultiple = 16
-}
   /// ICMP errors about all packets, but for a burst of 200: 1,000 a second, as the kernel's (`icmp_msgs_per_sec`).
   public static let totalErrorInterval = millisecond
   public static let totalErrorBurst = 200 * totalErrorInterval
+  /// Data is padded to a multiple of this, so that its length tells less.
+  public static let paddingMultiple = 16
+}

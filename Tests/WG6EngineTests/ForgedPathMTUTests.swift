@@ -5,7 +5,8 @@ import WG6Protocol
 
 @testable import WG6Linux
 
-@Suite("A forged ICMP error that says \"fragmentation needed\"", .enabled(if: NetworkNamespaces.areThere, NetworkNamespaces.absence))
+@Suite(
+  "A forged ICMP error about a path's MTU", .enabled(if: NetworkNamespaces.areThere, NetworkNamespaces.absence))
 struct ForgedPathMTUTests {
   private let here = try! NetworkNamespace()
   private let there = try! NetworkNamespace()

@@ -148,4 +148,83 @@ import WG6Simulation
     alice.receive(response.bytes, from: place(4))
     #expect(alice.peer(bob).reference.path.endpoint == place(4))
   }
+
+  @Test func `stays where it is when its messages come through the tunnel itself`() {
+    let (bench, alice, bob) = pair()
+    let messages = data(4, alice, bob)
+    let path = { bob.peer(alice).reference.path }
+    let before = path()
+    bob.device.plane.interfaceIndex = 9
+    bob.receive(messages[0], from: place(1), to: .v4(7), interface: 9)
+    // Not even its local end changes.
+    bob.receive(messages[1], from: alice.endpoint, to: .v4(7), interface: 9)
+    #expect(path() == before && bob.received.count == 2)
+    bob.receive(messages[2], from: place(2), interface: 8)
+    #expect(path().endpoint == place(2))
+    // An interface of that number is another one where the tunnel is in another namespace.
+    bob.device.plane.interfaceIndex = 0
+    bob.receive(messages[3], from: place(3), interface: 9)
+    #expect(path().endpoint == place(3))
+
+    // The same for both handshake messages.
+    bob.device.plane.interfaceIndex = 9
+    bench.now.monotonic += 200 * Limits.second
+    bench.now.wall += 200 * Limits.second
+    alice.push([alice.packet(to: bob)])
+    alice.settle()
+    bob.receive(alice.outbox.removeFirst().bytes, from: place(4), interface: 9)
+    #expect(path().endpoint == place(3))
+    let response = bob.outbox.removeFirst()
+    #expect(response.destination == place(3))
+    alice.device.plane.interfaceIndex = 9
+    alice.receive(response.bytes, from: place(5), interface: 9)
+    #expect(alice.peer(bob).reference.path.endpoint == bob.endpoint)
+    #expect(alice.peer(bob).current != nil)
+  }
+
+  @Test func `has no endpoint until it writes by another way than through the tunnel`() {
+    let bench = Bench(seed: 91)
+    let alice = bench.addNode(), bob = bench.addNode()
+    alice.add(bob)
+    bob.add(alice, knowsEndpoint: false)
+    bob.device.plane.interfaceIndex = 9
+    alice.push([alice.packet(to: bob)])
+    alice.settle()
+    let initiation = alice.outbox.removeFirst().bytes
+    bob.receive(initiation, from: place(1), interface: 9)
+    #expect(bob.outbox.isEmpty && bob.drops(.noEndpoint) == 1)
+    #expect(!bob.peer(alice).reference.path.isKnown)
+    bob.receive(initiation, from: place(1))
+    #expect(bob.outbox.map(\.destination) == [place(1)])
+  }
+
+  @Test func `is reviewed before anything goes where it moved, but for its port`() {
+    let (_, alice, bob) = pair()
+    let messages = data(4, alice, bob)
+    let reference = bob.peer(alice).reference
+    bob.device.routesChanged { _ in .init(interface: 1, tunnelMTU: 1300) }
+    #expect(reference.path.isReviewed && reference.longestWhole == 1240)
+    bob.receive(messages[0], from: place(1))
+    #expect(!reference.path.isReviewed && reference.longestWhole == Limits.longestPacket)
+    // What the thread finds out that sends there next.
+    let moved = reference.path
+    reference.replace(moved, by: moved.checked(5).reviewed(tunnelMTU: 1400))
+    #expect(reference.path.isReviewed && reference.longestWhole == 1340 && reference.path.check == 5)
+    // NAT boxes change ports, and nothing else of the way.
+    bob.receive(messages[1], from: Endpoint(address: place(1).address, port: 4001))
+    #expect(reference.path.port == 4001)
+    #expect(reference.path.isReviewed && reference.longestWhole == 1340 && reference.path.check == 5)
+    // To another address of ours, or by another interface: another way.
+    bob.receive(messages[2], from: place(1), to: .v4(7))
+    #expect(!reference.path.isReviewed && reference.path.check == 0)
+    // A review of routes that came between is newer than what a sender found out before.
+    let late = reference.path
+    bob.device.routesChanged { _ in .init(interface: 1, tunnelMTU: 1280) }
+    reference.replace(late, by: late.checked(6).reviewed(tunnelMTU: nil))
+    #expect(reference.longestWhole == 1220 && reference.path.check == 6)
+    // And what was found out about where a peer was before says nothing about where it is.
+    bob.receive(messages[3], from: place(2))
+    reference.replace(late, by: late.reviewed(tunnelMTU: nil))
+    #expect(!reference.path.isReviewed && reference.path.endpoint == place(2))
+  }
 }

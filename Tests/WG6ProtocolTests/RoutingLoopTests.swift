@@ -53,6 +53,18 @@ import WG6Simulation
     #expect(alice.outbox.isEmpty && alice.errors.isEmpty)
   }
 
+  @Test func `sends what comes next to where its peer is then`() {
+    let (alice, datagram) = lost()
+    alice.push([ipv4(datagram)])
+    #expect(alice.drops(.routingLoop) == 1)
+    var change = PeerUpdate(bench.nodes[1].key.publicKey)
+    change.endpoint = Endpoint(address: .v4(0xC633_6401), port: 4000)
+    alice.apply(change)
+    alice.outbox = []
+    alice.push([alice.packet(to: bench.nodes[1], number: 2)])
+    #expect(alice.outbox.map(\.destination) == [change.endpoint])
+  }
+
   @Test func `sends nothing that a tunnel on the way to the peer could carry in pieces alone`() {
     let (alice, datagram) = lost()
     alice.outbox = []
@@ -78,14 +90,6 @@ import WG6Simulation
     alice.device.routesChanged { _ in nil }
     alice.push([packet(1400)])
     #expect(alice.outbox.last?.bytes.count == 1440)
-    // A peer that moved behind a tunnel, and out again.
-    let key = alice.device.peers.compactMap { $0 }[0].publicKey
-    alice.device.peerMoved(key) { _ in .init(interface: 2, tunnelMTU: 1280) }
-    alice.push([packet(1400)])
-    #expect(alice.drops(.packetTooBig) == 5)
-    alice.device.peerMoved(key) { _ in .init(interface: 2) }
-    alice.push([packet(1400)])
-    #expect(alice.outbox.last?.bytes.count == 1440 && alice.drops(.packetTooBig) == 5)
   }
 
   @Test func `carries others' datagrams, as tunnels in tunnels have them`() {
@@ -101,5 +105,94 @@ import WG6Simulation
     for packet in passing { alice.push([packet]) }
     #expect(alice.drops(.routingLoop) == 0)
     #expect(alice.outbox.count == passing.count)
+  }
+
+  @Test func `pads what may be its own to what goes whole through a tunnel on the way, and drops what does not`() {
+    let (alice, datagram) = lost()
+    alice.outbox = []
+    alice.device.routesChanged { _ in .init(interface: 2, tunnelMTU: 1300) }
+    // 1,300 less 20, 8 and 32 bytes; the padding goes in steps of 16.
+    var others = Array(datagram[..<32])
+    others[4] ^= 1
+    for type in 1...4 as ClosedRange<UInt8> {
+      others[0] = type
+      alice.push([ipv4(others), ipv6(others, fragment: [0, 1]), ipv6(others)])
+    }
+    alice.push([ipv4(others, offset: 9), ipv6(others, fragment: [0, 9])])
+    #expect(alice.outbox.map(\.bytes.count) == Array(repeating: 1232 + 32, count: 14))
+    #expect(bytesOf(alice, ipv4(others + Array(repeating: 0, count: 1240 - 28 - 32))) == 1240 + 32)
+    // A byte more, and it would come back in pieces, though every IPv6 link must carry as much.
+    for length in [1241, 1280] {
+      let filling = Array(repeating: UInt8(0), count: length - 28 - 32)
+      #expect(bytesOf(alice, ipv4(others + filling)) == nil)
+      #expect(bytesOf(alice, ipv4(Array(repeating: 7, count: 32) + filling, offset: 9)) == nil)
+    }
+    #expect(alice.drops(.packetTooBig) == 4 && alice.errors.isEmpty, "nor is its sender told to cut it")
+    // Anything else is as it was.
+    others[0] = 5
+    #expect(bytesOf(alice, ipv4(others)) == 64 + 32)
+    #expect(bytesOf(alice, ipv6Packet(from: 1, to: 2, number: 0, size: 1280)) == 1280 + 32)
+    alice.device.routesChanged { _ in .init(interface: 2, tunnelMTU: 60) }
+    others[0] = 4
+    #expect(bytesOf(alice, ipv4(others)) == nil, "through a tunnel that takes nothing")
+    alice.device.routesChanged { _ in .init(interface: 2) }
+    #expect(bytesOf(alice, ipv4(others)) == 64 + 32)
+  }
+
+  /// The length of the datagram that `packet` becomes.
+  private func bytesOf(_ node: Node, _ packet: [UInt8]) -> Int? {
+    node.outbox = []
+    node.push([packet])
+    return node.outbox.first?.bytes.count
+  }
+
+  @Test func `pads packets that waited for a session as well`() {
+    let alice = bench.addNode(), bob = bench.addNode()
+    alice.add(bob)
+    bob.add(alice)
+    alice.isAwake = false
+    let message: [UInt8] = [4, 0, 0, 0] + Array(repeating: 1, count: 28)
+    alice.push((0..<100).map { _ in ipv6(message) } + [ipv6(message + Array(repeating: 1, count: 1200))])
+    bench.deliver()
+    alice.device.routesChanged { _ in .init(interface: 1, tunnelMTU: 1300) }
+    alice.wake()
+    bench.deliver()
+    #expect(alice.trains.reduce(0) { $0 + $1.count } == 100)
+    #expect(alice.trains.reduce(0) { $0 + $1.bytes } == 100 * (1232 + 32))
+    #expect(alice.drops(.packetTooBig) == 1)
+    #expect(bob.received.count == 100)
+  }
+
+  @Test func `begins no handshake for another tunnel's handshake soon after it has given one up`() {
+    let alice = bench.addNode(), bob = bench.addNode()
+    alice.add(bob)
+    let initiation: [UInt8] = [1, 0, 0, 0] + Array(repeating: 1, count: 144)
+    func initiations(for packet: [UInt8]) -> Int {
+      alice.outbox = []
+      alice.push([packet])
+      alice.settle()
+      return alice.outbox.count
+    }
+    func giveUp() {
+      for _ in 0..<20 {
+        bench.wait(Limits.rekeyTimeout + Limits.rekeyTimeoutJitter)
+        alice.settle()
+      }
+      #expect(!alice.peer(bob).reference.isHandshaking)
+    }
+    alice.device.routesChanged { _ in .init(interface: 1, tunnelMTU: 1420) }
+    #expect(initiations(for: ipv6(initiation)) == 1, "the first one does")
+    giveUp()
+    alice.device.routesChanged { _ in .init(interface: 1, tunnelMTU: 1420) }
+    #expect(initiations(for: ipv6(initiation)) == 0)
+    #expect(alice.drops(.handshakeGivenUp) == 2)
+    #expect(initiations(for: alice.packet(to: bob)) == 1, "a packet does")
+    giveUp()
+    alice.device.routesChanged { _ in .init(interface: 1) }
+    #expect(initiations(for: ipv6(initiation)) == 1, "and where no tunnel is on the way")
+    giveUp()
+    alice.device.routesChanged { _ in .init(interface: 1, tunnelMTU: 1420) }
+    bench.wait(Limits.handshakePause)
+    #expect(initiations(for: ipv6(initiation)) == 1, "and later")
   }
 }

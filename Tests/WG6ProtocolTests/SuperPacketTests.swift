@@ -166,7 +166,7 @@ private final class OffloadedPair {
     let pair = OffloadedPair(seed: 7)
     var random = SeededRandom(seed: 7)
     let peer = pair.alice.peer(pair.bob).reference
-    peer.longestPacket = 1280
+    peer.path = peer.path.reviewed(tunnelMTU: 1340)
     var packet = OffloadedPair.packet(&random, payload: 10_000)
     packet.isTCP = true
     pair.push([packet.virtioHeader(1400) + packet.bytes(.partial)])

@@ -85,6 +85,11 @@ private func expectGood(_ name: String, seed: UInt64) throws {
     try expectGood("scanned", seed: seed)
   }
 
+  @Test(arguments: worlds(100))
+  func `tunnels that an attacker leads through each other carry a packet round for 70,000 bytes at most`(
+    seed: UInt64
+  ) throws { try expectGood("looped", seed: seed) }
+
   @Test(arguments: worlds(20))
   func `peers get through a flood by cookies, and strangers get cookie replies at most`(seed: UInt64) throws {
     try expectGood("flooded", seed: seed)

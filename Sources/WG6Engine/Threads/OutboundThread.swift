@@ -154,9 +154,10 @@ extension Train: LinePiece {
       UnsafeMutableBufferPointer(start: runs, count: count), along: train.path, patience: TrainSender.patience)
     if let checked = sent.path { train.peer?.replace(train.path, by: checked) }
     if sent.endedSegmentation { wires.note(.segmentationEnded) }
-    if sent.count < train.count {
-      wires.plane.drop(
-        sent.hasNoSource ? .noOuterSource : .networkRefusedMessage, of: train.peer, count: train.count - sent.count)
+    if sent.tooLongCount > 0 { wires.plane.drop(.packetTooBig, of: train.peer, count: sent.tooLongCount) }
+    let lost = train.count - sent.count - sent.tooLongCount
+    if lost > 0 {
+      wires.plane.drop(sent.hasNoSource ? .noOuterSource : .networkRefusedMessage, of: train.peer, count: lost)
     }
     train.peer?.sent(sent.byteCount)
   }

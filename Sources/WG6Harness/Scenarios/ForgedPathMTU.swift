@@ -20,7 +20,8 @@ extension Scenario {
     let forger = try ForgedTooBig(on: tunnel.server, to: Tunnel.clientOuter.v4, about: Tunnel.serverOuter.v4)
     for _ in 0..<10 { forger.send(mtu: 552) }
     let learned = try tunnel.client.run("ip", "route", "get", Tunnel.serverOuter.v4).output
-    try lab.require(learned.contains("mtu 552"), "the kernel believes that packets to the server may have 552 bytes", learned)
+    try lab.require(
+      learned.contains("mtu 552"), "the kernel believes that packets to the server may have 552 bytes", learned)
     let after = try measure()
     try lab.require(
       after.fragments == 0,

@@ -14,6 +14,8 @@ public final class DataPlane: Sendable {
   /// Ascending; 0 where there is none.
   private let smallerMTUs: InlineArray<4, Atomic<Int>> = InlineArray { _ in Atomic(0) }
 
+  private let interface = Atomic<UInt32>(0)
+
   init(using random: inout some RandomNumberGenerator) {
     indices = IndexTable(using: &random)
   }
@@ -22,6 +24,21 @@ public final class DataPlane: Sendable {
   public var mtu: Int {
     get { interfaceMTU.load(ordering: .relaxed) }
     set { interfaceMTU.store(newValue, ordering: .relaxed) }
+  }
+
+  /// The index of the device's own interface, by which packets come out of the tunnel; 0 if it is not where the sockets are:
+  /// then nothing can come to them by it.
+  public var interfaceIndex: UInt32 {
+    get { interface.load(ordering: .relaxed) }
+    set { interface.store(newValue, ordering: .relaxed) }
+  }
+
+  /// Whether a datagram that arrived along `path` came out of this device's own tunnel.
+  ///
+  /// Such a datagram moves no endpoint. Otherwise two peers could each make the other's inner address their endpoint, and
+  /// what is sent to either would go round between both.
+  func isFromInside(_ path: PackedPath) -> Bool {
+    path.sourceInterface != 0 && path.sourceInterface == interfaceIndex
   }
 
   /// Sets the MTUs of single routes through the interface, in bytes: a packet that fits one is not padded past it. Which

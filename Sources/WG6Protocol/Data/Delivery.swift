@@ -90,10 +90,10 @@ import Synchronization
     return inner.length
   }
 
-  /// Follows the peer to where its newest message came from.
+  /// Follows the peer to where its newest message came from, unless that came through this tunnel itself.
   private mutating func roam(_ peer: PeerReference, to path: PackedPath) {
-    guard unsafe peer.pointer.pointee.path.load() != path else { return }
-    if unsafe peer.pointer.pointee.path.tryStore(path) { post(.roamed, peer) }
+    guard unsafe peer.pointer.pointee.path.load() != path, !plane.isFromInside(path) else { return }
+    if unsafe peer.pointer.pointee.path.tryRoam(to: path) { post(.roamed, peer) }
   }
 
   private mutating func wantHandshake(_ peer: PeerReference) {

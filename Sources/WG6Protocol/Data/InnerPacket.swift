@@ -37,28 +37,61 @@ struct InnerPacket {
 }
 
 extension InnerPacket {
-  /// Where it is a UDP datagram, or the first piece of one, with a data message of WireGuard: that message's receiver index.
+  /// If it is a UDP datagram, or the first piece of one, with a data message of WireGuard: that message's receiver index.
   func carriedReceiver(_ bytes: UnsafeRawBufferPointer) -> UInt32? {
-    let udp: UInt8 = 17, fragment: UInt8 = 44
-    var start: Int
-    if isIPv6 {
-      start = 40
-      var next = unsafe bytes[6]
-      if next == fragment {
-        guard bytes.count >= 48, unsafe bytes[42] == 0 && bytes[43] & 0xF8 == 0 else { return nil }
-        next = unsafe bytes[40]
-        start = 48
+    guard case .from(let start) = unsafe udpPayload(bytes), bytes.count >= start + DataMessage.header,
+      unsafe InnerPacket.word(bytes, start) == MessageType.data
+    else { return nil }
+    return unsafe InnerPacket.word(bytes, start + DataMessage.receiver)
+  }
+
+  /// What of WireGuard it may carry, as far as can be seen.
+  enum Carried {
+    case nothing
+    /// A handshake message or a cookie reply: the whole datagram, or the first piece of it.
+    case handshake
+    /// A data message, whole or its first piece, or a later piece of any UDP datagram.
+    case data
+  }
+
+  /// What of WireGuard it may carry.
+  func carried(_ bytes: UnsafeRawBufferPointer) -> Carried {
+    switch unsafe udpPayload(bytes) {
+    case .none: return .nothing
+    case .laterPiece: return .data
+    case .from(let start):
+      guard bytes.count >= start + FieldLength.type else { return .nothing }
+      switch unsafe InnerPacket.word(bytes, start) {
+      case MessageType.initiation, MessageType.response, MessageType.cookieReply: return .handshake
+      case MessageType.data: return .data
+      default: return .nothing
       }
-      guard next == udp else { return nil }
-    } else {
-      guard unsafe bytes[9] == udp && bytes[6] & 0x1F == 0 && bytes[7] == 0 else { return nil }
-      start = unsafe Int(bytes[0] & 0x0F) * 4
     }
-    start += 8
-    guard bytes.count >= start + DataMessage.header else { return nil }
-    let type = unsafe UInt32(littleEndian: bytes.loadUnaligned(fromByteOffset: start, as: UInt32.self))
-    let receiver = unsafe UInt32(
-      littleEndian: bytes.loadUnaligned(fromByteOffset: start + DataMessage.receiver, as: UInt32.self))
-    return type == MessageType.data ? receiver : nil
+  }
+
+  /// What it has of a UDP datagram.
+  private enum UDPPayload {
+    case none
+    /// The payload's beginning, at this offset, which may lie behind the packet's end.
+    case from(Int)
+    case laterPiece
+  }
+
+  private func udpPayload(_ bytes: UnsafeRawBufferPointer) -> UDPPayload {
+    let udp: UInt8 = 17, fragment: UInt8 = 44, header = 8
+    guard isIPv6 else {
+      guard unsafe bytes[9] == udp else { return .none }
+      let isFirst = unsafe bytes[6] & 0x1F == 0 && bytes[7] == 0
+      return isFirst ? .from(unsafe Int(bytes[0] & 0x0F) * 4 + header) : .laterPiece
+    }
+    let next = unsafe bytes[6]
+    guard next == fragment else { return next == udp ? .from(IPv6Header.length + header) : .none }
+    guard bytes.count >= IPv6Header.length + 8, unsafe bytes[IPv6Header.length] == udp else { return .none }
+    let isFirst = unsafe bytes[IPv6Header.length + 2] == 0 && bytes[IPv6Header.length + 3] & 0xF8 == 0
+    return isFirst ? .from(IPv6Header.length + 8 + header) : .laterPiece
+  }
+
+  private static func word(_ bytes: UnsafeRawBufferPointer, _ offset: Int) -> UInt32 {
+    unsafe UInt32(littleEndian: bytes.loadUnaligned(fromByteOffset: offset, as: UInt32.self))
   }
 }

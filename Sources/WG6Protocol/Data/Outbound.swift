@@ -84,25 +84,30 @@ import WG6Crypto
       plane.drop(.malformedSuperPacket, of: peer)
       return nil
     }
-    // Another tunnel's datagram: its sender would cut it into pieces, see `Device.routesChanged`.
-    let carried = unsafe packet.carriedReceiver(UnsafeRawBufferPointer(bytes))
-    let longest = peer.longestPacket
-    guard segments.length(of: 0) <= longest else {
-      plane.drop(.packetTooBig, of: peer, count: segments.count)
-      guard carried == nil else { return nil }
-      return unsafe errors.answer(to: UnsafeRawBufferPointer(bytes), packet, .tooBig(mtu: longest), now: now)
-    }
     // The packet may answer one that has just confirmed a new session or moved the peer: it goes where the peer is now.
     if train.peer == peer, !train.isCurrent { flush(now: now, send: send) }
+    let whole = train.peer == peer ? train.path.longestWhole : peer.longestWhole
+    let fit = unsafe Fit(UnsafeRawBufferPointer(bytes), packet, whole: whole)
+    guard segments.length(of: 0) <= fit.longest else {
+      plane.drop(.packetTooBig, of: peer, count: segments.count)
+      // Told of its length, the sender of another tunnel's datagram would cut it into pieces, see `Device.routesChanged`.
+      guard !fit.mayComeBack else { return nil }
+      return unsafe errors.answer(to: UnsafeRawBufferPointer(bytes), packet, .tooBig(mtu: fit.longest), now: now)
+    }
+    let carried = unsafe packet.carriedReceiver(UnsafeRawBufferPointer(bytes))
     for index in 0..<segments.count {
       let length = segments.length(of: index)
-      if train.peer != peer || !train.hasRoom(for: length) {
+      if train.peer != peer || !train.hasRoom(for: max(length, fit.padded)) {
         flush(now: now, send: send)
         guard peer.path.isKnown else {
           plane.drop(.noEndpoint, of: peer, count: segments.count - index)
           return unsafe errors.answer(to: UnsafeRawBufferPointer(bytes), packet, .noEndpoint, now: now)
         }
         guard begin(peer, now: now) else {
+          if fit.carried == .handshake, peer.wasGivenUp(at: now) {
+            plane.drop(.handshakeGivenUp, of: peer, count: segments.count - index)
+            return nil
+          }
           unsafe segments.write(index, to: train.room)
           unsafe stage(UnsafeRawBufferPointer(start: train.room, count: length), for: peer)
           if let keypair = peer.sending, keypair.canSend(at: now) {
@@ -112,6 +117,11 @@ import WG6Crypto
           }
           continue
         }
+        guard train.path.longestWhole >= whole else {
+          // The way has changed since it was looked at.
+          plane.drop(.packetTooBig, of: peer, count: segments.count - index)
+          return nil
+        }
       }
       if let carried, unsafe carried == train.keypair!.pointer.pointee.remoteIndex {
         // What left as a datagram came back as a packet, and would again, longer each time. Its sender is this device.
@@ -119,14 +129,17 @@ import WG6Crypto
         return nil
       }
       unsafe segments.write(index, to: train.room)
-      train.append(length: length, mtu: min(plane.mtu(around: length), longest))
+      train.append(length: length, mtu: min(plane.mtu(around: length), fit.longest), atLeast: fit.padded)
     }
     return nil
   }
 
   /// Seals and sends what is in the train.
   public mutating func flush(now: Nanoseconds, send: (inout Train) -> Int) {
-    guard train.count > 0, let peer = train.peer, let keypair = train.keypair else { return }
+    guard train.count > 0, let peer = train.peer, let keypair = train.keypair else {
+      // One that was begun, and whose packet was dropped: the peer may go before the next packet comes.
+      return train.removeAll()
+    }
     // Noted before it is sent: the answer may be here before the call returns.
     peer.authenticatedSent(at: now)
     if unsafe peer.pointer.pointee.unanswered.begin(at: now) { post(.unanswered, peer) }
@@ -194,7 +207,9 @@ import WG6Crypto
   ) {
     while unsafe peer.staged.pointee.count > 0 {
       let length = unsafe peer.staged.pointee.firstLength
-      if train.count > 0, !train.hasRoom(for: length) { flush(now: now, send: send) }
+      // Padding may make it as long as the way takes.
+      let needed = train.path.leadsThroughTunnel ? max(length, train.path.longestWhole) : length
+      if train.count > 0, !train.hasRoom(for: needed) { flush(now: now, send: send) }
       if train.count == 0 {
         // The rest waits for the next key, which the flush has asked for.
         guard unsafe keypair.pointer.pointee.hasCounters else { return }
@@ -202,7 +217,15 @@ import WG6Crypto
       }
       let room = unsafe train.room
       unsafe unstage(peer) { unsafe room.copyMemory(from: $0.baseAddress!, byteCount: $0.count) }
-      train.append(length: length, mtu: min(plane.mtu(around: length), peer.longestPacket))
+      let bytes = unsafe UnsafeRawBufferPointer(start: room, count: length)
+      // It was one when it was staged.
+      guard let packet = unsafe InnerPacket(bytes) else { continue }
+      let fit = unsafe Fit(bytes, packet, whole: train.path.longestWhole)
+      guard length <= fit.longest else {
+        plane.drop(.packetTooBig, of: peer)
+        continue
+      }
+      train.append(length: length, mtu: min(plane.mtu(around: length), fit.longest), atLeast: fit.padded)
     }
     flush(now: now, send: send)
   }
@@ -238,5 +261,34 @@ import WG6Crypto
 
   private mutating func post(_ event: PeerEvent, _ peer: PeerReference) {
     if plane.post(event, of: peer) { wantsControl = true }
+  }
+}
+
+/// How long a packet may be, and how long it is made, on a way that may lead through another tunnel.
+private struct Fit {
+  /// Bytes.
+  let longest: Int
+  /// Bytes that it is padded to at least; 0 for as many as padding gives.
+  let padded: Int
+  /// What of this device's own it may carry, that another tunnel has brought back.
+  let carried: InnerPacket.Carried
+
+  var mayComeBack: Bool { carried != .nothing }
+
+  /// - Parameter whole: what goes whole through another tunnel on the way; `Limits.longestPacket` where there is none.
+  init(_ bytes: UnsafeRawBufferPointer, _ packet: InnerPacket, whole: Int) {
+    guard whole < Limits.longestPacket else {
+      longest = whole
+      padded = 0
+      carried = .nothing
+      return
+    }
+    // Tunnels that lead through each other in a circle can't tell their own datagrams, which come back in another's. But
+    // each round makes them longer, so that they end at the first tunnel that they do not go through whole. To get there
+    // at once they are padded as far as they may be, which a tunnel in a tunnel in a tunnel pays for.
+    carried = unsafe packet.carried(bytes)
+    let mayComeBack = carried != .nothing
+    longest = mayComeBack ? whole : max(whole, Limits.smallestMTU)
+    padded = mayComeBack ? whole / Limits.paddingMultiple * Limits.paddingMultiple : 0
   }
 }

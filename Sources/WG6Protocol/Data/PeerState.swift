@@ -10,8 +10,6 @@ import Synchronization
   /// The keypair of a response that was sent. Messages go out under it from the moment at which it is confirmed.
   let offered = Atomic<UInt>(0)
   let path = PathCell()
-  /// Bytes.
-  let longestPacket = Atomic<Int>(Limits.longestPacket)
 
   let transmittedBytes = Atomic<UInt64>(0)
   let receivedBytes = Atomic<UInt64>(0)
@@ -26,6 +24,8 @@ import Synchronization
 
   /// Whether the control path is busy getting a key, so that nobody need ask again.
   let isHandshaking = Atomic<Bool>(false)
+  /// When the last handshake was given up; 0 if there is a session since.
+  let givenUp = Atomic<Nanoseconds>(0)
   /// What the control path has not been told yet, as `PeerEvent` bits; linked into the event list while not zero.
   let pendingEvents = Atomic<UInt32>(0)
   /// The next peer in the event list, 0 at its end.
@@ -121,10 +121,20 @@ struct PeerEvent: OptionSet {
   /// Changes with `path`.
   var pathVersion: UInt64 { unsafe pointer.pointee.path.version }
 
-  /// How long a packet to the peer may be, in bytes.
-  var longestPacket: Int {
-    get { unsafe pointer.pointee.longestPacket.load(ordering: .relaxed) }
-    nonmutating set { unsafe pointer.pointee.longestPacket.store(newValue, ordering: .relaxed) }
+  /// How long a packet to the peer may be, in bytes, to go whole through another tunnel on the way.
+  var longestWhole: Int { unsafe pointer.pointee.path.longestWhole }
+
+  /// Whether a handshake was given up so short a time ago that another tunnel's handshake message is no reason for the next,
+  /// if the way to the peer leads through a tunnel. Otherwise two tunnels, each with a peer behind the other, would each
+  /// wake the other's handshakes for ever.
+  func wasGivenUp(at now: Nanoseconds) -> Bool {
+    let givenUp = unsafe pointer.pointee.givenUp.load(ordering: .relaxed)
+    return givenUp != 0 && now.since(givenUp) < Limits.handshakePause
+  }
+
+  /// Notes where datagrams along `path` leave the machine, unless the peer has moved meanwhile.
+  func review(_ path: PackedPath, tunnelMTU: Int?) {
+    unsafe pointer.pointee.path.review(path, tunnelMTU: tunnelMTU)
   }
 
   /// The local address that `path` names has gone: it shall not stick, unless the peer has moved meanwhile.
@@ -132,7 +142,7 @@ struct PeerEvent: OptionSet {
     unsafe pointer.pointee.path.forgetSource(of: path)
   }
 
-  /// The local end of `path` was looked at, and is to be what `newPath` says, unless the peer has moved meanwhile.
+  /// `path` was checked or reviewed, and is to be what `newPath` says, unless the peer has moved meanwhile.
   public func replace(_ path: PackedPath, by newPath: PackedPath) {
     unsafe pointer.pointee.path.replace(path, by: newPath)
   }
@@ -177,6 +187,9 @@ struct PeerEvent: OptionSet {
       atomicMemoryFence(ordering: .sequentiallyConsistent)
     }
   }
+
+  /// A handshake was given up at `now`; 0 where one was completed.
+  func handshakeGivenUp(at now: Nanoseconds) { unsafe pointer.pointee.givenUp.store(now, ordering: .relaxed) }
 
   var lastSent: Nanoseconds { unsafe pointer.pointee.lastSent.load(ordering: .relaxed) }
 

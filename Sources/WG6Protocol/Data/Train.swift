@@ -97,9 +97,10 @@ import WG6Crypto
     limit = unsafe min(Train.capacity, keypair.pointer.pointee.countersLeft)
   }
 
-  /// Takes the `length` bytes in `room` in, at most `Limits.longestPacket`, padded as far as `mtu` allows.
-  mutating func append(length: Int, mtu: Int) {
-    let padded = min(Train.paddedLength(length, mtu: mtu), Limits.longestPacket)
+  /// Takes the `length` bytes in `room` in, at most `Limits.longestPacket`, padded as far as `mtu` allows, or to `least`
+  /// bytes if those are more.
+  mutating func append(length: Int, mtu: Int, atLeast least: Int = 0) {
+    let padded = min(max(Train.paddedLength(length, mtu: mtu), least), Limits.longestPacket)
     let packet = unsafe room
     unsafe (packet + length).initializeMemory(as: UInt8.self, repeating: 0, count: padded - length)
     unsafe (jobs + count).initialize(

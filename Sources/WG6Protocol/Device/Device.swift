@@ -89,6 +89,8 @@ public final class Device {
   /// Something for the caller to do.
   public enum Action: Sendable {
     /// Send `message` along `path`; count it with `peer.sent` where it is a peer's and the network took it.
+    ///
+    /// Before anything goes along a path that is not reviewed, find out where it leaves the machine, as with a train.
     case send(ControlMessage, PackedPath, peer: PeerReference?)
     /// Wake the outbound thread for `Outbound.flushStaged`.
     case wakeOutbound
@@ -214,34 +216,22 @@ public final class Device {
   ///
   /// Packets that would be too long for another tunnel are refused: they would go into that in pieces. Where tunnels lead
   /// through each other in a circle, what goes round grows each time, and pieces would multiply it where its length
-  /// should end it.
+  /// should end it. A path that changes between two changes of routes is reviewed by the caller before the first datagram
+  /// goes along it (`PackedPath.isReviewed`).
   ///
   /// - Parameter way: the way that a path leads; nil where there is none.
   public func routesChanged(way: (PackedPath) -> Way?) {
     for case let peer? in peers {
-      let path = peer.reference.path
-      var ahead = path.isKnown ? way(path) : nil
+      var path = peer.reference.path
+      guard path.isKnown else { continue }
+      var ahead = way(path)
       if path.hasSource, ahead?.interface != path.sourceInterface {
         peer.reference.forgetSource(of: path)
-        ahead = way(path.withoutSource)
+        path = path.withoutSource
+        ahead = way(path)
       }
-      limit(peer, ahead, path)
+      peer.reference.review(path, tunnelMTU: ahead?.tunnelMTU)
     }
-  }
-
-  /// A peer writes from somewhere else, and the way to it may lead through another tunnel now. Its local address stays what
-  /// it has written to.
-  public func peerMoved(_ key: PublicKey, way: (PackedPath) -> Way?) {
-    guard let peer = peersByKey[key] else { return }
-    let path = peer.reference.path
-    limit(peer, path.isKnown ? way(path) : nil, path)
-  }
-
-  /// Limits packets to `peer` to what goes whole through another tunnel on the way.
-  private func limit(_ peer: Peer, _ way: Way?, _ path: PackedPath) {
-    let outer = (path.isIPv6 ? 40 : 20) + 8 + DataMessage.overhead
-    peer.reference.longestPacket =
-      way?.tunnelMTU.map { min(max($0 - outer, Limits.smallestMTU), Limits.longestPacket) } ?? Limits.longestPacket
   }
 
   // MARK: Shared by the parts of the control path

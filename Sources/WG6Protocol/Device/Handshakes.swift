@@ -133,6 +133,8 @@ extension Device {
 
     let timestamp = TAI64N(timestampBytes)
     if let newest = peer.newestTimestamp, timestamp <= newest { return Drop(.staleTimestamp, of: peer) }
+    // What came through this tunnel gives the peer no endpoint, and without one it can't be answered.
+    guard peer.reference.path.isKnown || !plane.isFromInside(path) else { return Drop(.noEndpoint, of: peer) }
     if let acceptedAt = peer.initiationAcceptedAt, now.monotonic.since(acceptedAt) < Limits.initiationInterval {
       return Drop(.initiationFlood, of: peer)
     }
@@ -209,9 +211,10 @@ extension Device {
     return peer.cookies.accept(message, now: now.monotonic) ? nil : Drop(.unexpectedCookieReply, of: peer)
   }
 
-  /// Follows a peer to where an authenticated handshake message of its came from.
+  /// Follows a peer to where an authenticated handshake message of its came from, unless that came through this tunnel
+  /// itself.
   private func follow(_ peer: Peer, to path: PackedPath) {
-    guard peer.reference.path != path else { return }
+    guard peer.reference.path != path, !plane.isFromInside(path) else { return }
     peer.reference.path = path
     if let endpoint = path.endpoint { actions.append(.report(.endpointMoved(peer.publicKey, endpoint))) }
   }

@@ -81,6 +81,7 @@ extension Device {
     peer.timers[.retransmitHandshake] = nil
     peer.attempts = 0
     peer.lastHandshake = now.wall
+    peer.reference.handshakeGivenUp(at: 0)
     peer.reference.isHandshaking = false
     actions.append(.report(.sessionEstablished(peer.publicKey, asInitiator: asInitiator)))
   }

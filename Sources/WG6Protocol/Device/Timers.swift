@@ -49,6 +49,7 @@ extension Device {
     if peer.attempts >= Limits.handshakeAttempts {
       dropInitiation(of: peer)
       peer.reference.isHandshaking = false
+      peer.reference.handshakeGivenUp(at: now.monotonic)
       discardStaged(peer)
       // What is left of a handshake that never ended goes, too, when its time has come.
       if !peer.timers.isRunning(.zeroKeys) { peer.timers[.zeroKeys] = now.monotonic + Limits.zeroKeysAfter }

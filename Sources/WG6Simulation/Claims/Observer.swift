@@ -15,7 +15,12 @@ public final class Observer {
   /// - Parameters:
   ///   - extra: what is claimed of this world besides what is claimed of all.
   ///   - ownsProcess: whether nothing else works with secrets meanwhile, so that their memory can be searched.
-  public init(_ extra: [any Claim] = [], ownsProcess: Bool = false) {
+  ///   - asksAll: whether what is claimed of all is asked at all.
+  public init(_ extra: [any Claim] = [], ownsProcess: Bool = false, asksAll: Bool = true) {
+    guard asksAll else {
+      claims = extra
+      return
+    }
     claims =
       [
         AuthenticDelivery(), KeyLifetimes(), NothingInTheClear(), NoStorm(), SilenceWhenIdle(),

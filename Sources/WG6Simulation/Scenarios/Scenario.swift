@@ -6,22 +6,25 @@ public struct Scenario: Sendable {
   public let name: String
   public let summary: String
   private let claims: @Sendable () -> [any Claim]
+  private let isObserved: Bool
   private let happen: @Sendable (World) -> Void
 
+  /// - Parameter isObserved: whether what is claimed of every world is claimed of this one, too.
   init(
     _ name: String, _ summary: String, claims: @escaping @Sendable () -> [any Claim] = { [] },
-    _ happen: @escaping @Sendable (World) -> Void
+    isObserved: Bool = true, _ happen: @escaping @Sendable (World) -> Void
   ) {
     self.name = name
     self.summary = summary
     self.claims = claims
+    self.isObserved = isObserved
     self.happen = happen
   }
 
   /// Those that are short enough to be played by the thousand.
   public static let short: [Scenario] = [
     randomWeather, nat, roaming, sleepers, restarts, clockSteps, longIdle, bothInitiate, rekeyUnderLoad, counters,
-    keyChanges, attacked, overtaken, replayed, scanned, flooded, halfOpen,
+    keyChanges, attacked, overtaken, replayed, scanned, flooded, halfOpen, looped,
   ]
 
   /// Those that take a second or more.
@@ -38,7 +41,7 @@ public struct Scenario: Sendable {
   ///   be searched.
   public func play(seed: UInt64, ownsProcess: Bool = false) -> Verdict {
     let world = World(seed: seed)
-    let observer = Observer(claims(), ownsProcess: ownsProcess)
+    let observer = Observer(claims(), ownsProcess: ownsProcess, asksAll: isObserved)
     world.observer = observer
     happen(world)
     observer.end(in: world)

@@ -21,6 +21,11 @@ public final class Host {
   /// Handshake messages that it gets done in a second, before they pile up in a queue of 1,024; `nil` for any number.
   public var handshakeRate: Double?
 
+  /// The machine that it is a tunnel of, together with others.
+  weak var machine: Machine?
+  /// Gets its datagrams in place of the network.
+  var diversion: (([UInt8]) -> Void)?
+
   /// Packets that came out of the tunnel, where `keepsReceived`.
   public private(set) var received: [[UInt8]] = []
   public var keepsReceived = true
@@ -239,8 +244,10 @@ public final class Host {
     settle()
   }
 
-  public func receive(_ datagram: Datagram) {
-    let path = PackedPath(Path(to: datagram.source, from: endpoint.address, sourceInterface: 1))
+  /// - Parameter interface: the index of the one that the datagram came in by.
+  public func receive(_ datagram: Datagram, interface: UInt32 = 1) {
+    let local = interface == 1 ? endpoint.address : datagram.destination.address
+    let path = PackedPath(Path(to: datagram.source, from: local, sourceInterface: interface))
     cause = world.observer?.arrival(of: datagram, at: self, in: world)
     var bytes = datagram.bytes
     inbound.pass()
@@ -251,6 +258,7 @@ public final class Host {
         if keepsReceived { received.append(packet) }
         if let cause { world.observe(.accepted(packet, at: number, cause)) }
         if let answer = reply?(packet) { push(answer) }
+        machine?.take(packet, outOf: self)
       case .control:
         handle(unsafe ControlMessage(UnsafeRawBufferPointer(bytes))!, from: path)
       case .nothing: break
@@ -294,7 +302,7 @@ public final class Host {
         switch action {
         case .send(let message, let path, let peer):
           let bytes = unsafe message.withUnsafeBytes { unsafe Array($0) }
-          put(bytes, along: path)
+          put(bytes, along: review(path, of: peer))
           peer?.sent(bytes.count)
         case .wakeOutbound:
           outbound.pass()
@@ -315,12 +323,24 @@ public final class Host {
   }
 
   private func transmit(_ train: borrowing Train) -> Int {
-    for index in 0..<train.count { put(unsafe Array(train.datagram(index)), along: train.path) }
+    let path = review(train.path, of: train.peer)
+    for index in 0..<train.count { put(unsafe Array(train.datagram(index)), along: path) }
     return train.byteCount
+  }
+
+  /// Finds out where `path` leads, if that is not known yet, before anything is sent along it.
+  private func review(_ path: PackedPath, of peer: PeerReference?) -> PackedPath {
+    guard !path.isReviewed else { return path }
+    let reviewed = path.reviewed(tunnelMTU: machine?.tunnelMTU(along: path))
+    peer?.replace(path, by: reviewed)
+    return reviewed
   }
 
   private func put(_ bytes: [UInt8], along path: PackedPath) {
     guard let destination = path.endpoint else { return }
+    guard bytes.count <= path.longestDatagram else { return device.plane.drop(.packetTooBig) }
+    if let diversion { return diversion(bytes) }
+    if let machine, machine.carry(bytes, along: path, from: self) { return }
     world.transmit(
       Datagram(sentAt: world.now.monotonic, source: endpoint, destination: destination, bytes: bytes), from: self)
   }
