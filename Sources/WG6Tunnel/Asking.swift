@@ -50,9 +50,10 @@ extension Tunnel {
   }
 
   /// Leaves the endpoint out of the routes that lead into the tunnel, as an `up` that had known it would have. With a default
-  /// route the mark does that.
+  /// route the mark does that; with a table of the tunnel's own besides, it does so for that table alone.
   private func leadPast(_ endpoint: IPAddress, _ journal: inout Journal) throws(TunnelError) {
-    if journal.rules.contains(where: { $0.isIPv6 == endpoint.isIPv6 }) { return }
+    let rules = journal.rules.filter { $0.isIPv6 == endpoint.isIPv6 }
+    if !rules.isEmpty, !rules.contains(where: { $0.destination != nil }) { return }
     let inTheWay = journal.entries.compactMap { entry -> Route? in
       guard case .route(let route) = entry, route.table == NetlinkSocket.mainTable,
         route.prefix.contains(endpoint), route.prefix.length < endpoint.bitWidth

@@ -103,14 +103,16 @@ extension PolicyRule {
     return [
       isIPv6 ? "6" : "4", isInverted ? "not" : "-", text(mark), "\(table)",
       suppressedPrefixLength.map(String.init) ?? "-", text(priority),
-    ].joined(separator: " ")
+    ].joined(separator: " ") + (destination.map { " \($0)" } ?? "")
   }
 
   fileprivate init?(journalText: Substring) {
     let words = journalText.split(separator: " ")
-    guard words.count == 6, let table = UInt32(words[3]) else { return nil }
+    guard 6...7 ~= words.count, let table = UInt32(words[3]) else { return nil }
+    let destination = words.count == 7 ? IPPrefix(words[6]) : nil
+    if words.count == 7, destination == nil { return nil }
     self.init(
-      isIPv6: words[0] == "6", mark: UInt32(words[2]), isInverted: words[1] == "not", table: table,
+      isIPv6: words[0] == "6", mark: UInt32(words[2]), isInverted: words[1] == "not", to: destination, table: table,
       suppressedPrefixLength: Int(words[4]), priority: UInt32(words[5]))
   }
 }

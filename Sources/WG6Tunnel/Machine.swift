@@ -5,6 +5,8 @@ import WG6Protocol
 struct Machine {
   /// Networks that this machine is on itself, without a router between.
   var connectedNetworks: [IPPrefix] = []
+  /// What its main table reaches through a router, default routes aside.
+  var routedNetworks: [IPPrefix] = []
   /// Whether a routing table is anybody's, of either family.
   var isTableEmpty: (UInt32) throws(NetlinkError) -> Bool = { _ in true }
   /// The MTU, in bytes, of the way to an address past the tunnel; `nil` where there is no way.
@@ -17,7 +19,8 @@ struct Machine {
   static func this(
     _ netlink: borrowing NetlinkSocket, link: Link?, mark: UInt32, taken: Set<UInt32>
   ) throws(NetlinkError) -> Machine {
-    var machine = Machine(connectedNetworks: try netlink.connectedNetworks(except: link?.index))
+    let networks = try netlink.machineNetworks(except: link?.index)
+    var machine = Machine(connectedNetworks: networks.connected, routedNetworks: networks.routed)
     // A socket of their own, for the closures outlive a borrow.
     machine.isTableEmpty = { (table) throws(NetlinkError) in
       if taken.contains(table) { return false }

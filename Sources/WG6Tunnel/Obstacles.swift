@@ -191,6 +191,38 @@ extension Tunnel {
           file: file.shownPath, line: configuration.linesOfSettings.interface, message: warning, warning: .narrowPath)
       ])
     }
+    warnings += configuration.withoutSilent(
+      setup.foreignNetworkWarnings.map {
+        FileMistake(
+          file: file.shownPath, line: configuration.lineOfLAN ?? configuration.linesOfSettings.interface, message: $0,
+          warning: .foreignNetwork)
+      })
     return warnings
+  }
+}
+
+extension Setup {
+  /// What is on-link, or behind a router of the network that the machine is in, and not believed.
+  fileprivate var foreignNetworkWarnings: [String] {
+    var warnings: [String] = []
+    if let first = foreign.connected.first {
+      warnings.append(
+        "lan does not stand for \(IPPrefix.list(foreign.connected)): this machine is in it, but only private and "
+          + "link-local networks are local. It stays in the tunnel; ExcludedIPs = \(first) leaves it outside")
+    }
+    if let first = foreign.routed.first {
+      warnings.append(
+        "the main table's way to \(IPPrefix.list(foreign.routed)) is not taken: with lan its routes to local networks "
+          + "count, and no others. It stays in the tunnel; ExcludedIPs = \(first) leaves it outside")
+    }
+    return warnings
+  }
+}
+
+extension IPPrefix {
+  /// The first few, and how many there are besides.
+  static func list(_ prefixes: [IPPrefix]) -> String {
+    let shown = prefixes.prefix(4).map(\.description).joined(separator: ", ")
+    return prefixes.count > 4 ? "\(shown) and \(prefixes.count - 4) more" : shown
   }
 }

@@ -22,10 +22,14 @@ struct Setup {
   var mark: UInt32?
   /// Whether `mark` was drawn here and is not the file's.
   var isMarkChosen: Bool
-  /// Whether it has a default route, past which its own datagrams must go, and those of other tunnels that have one.
+  /// Whether a table of its own is asked before the main one, past which its own datagrams must go, and those of other
+  /// tunnels that have one.
   var hasDefaultRoute: Bool { !rules.isEmpty }
   /// Which address goes to which peer.
   let coverage: Coverage
+  /// What the main table has a way to and `lan` does not stand for, although the file says `lan`: these networks stay in
+  /// the tunnel. Those that are connected, and those behind a router.
+  private(set) var foreign = MachineNetworks()
 }
 
 extension Setup {
@@ -51,9 +55,16 @@ extension Setup {
   ) throws(NetlinkError) {
     let coverage = Coverage(configuration, connected: machine.connectedNetworks)
     self.coverage = coverage
-    let families = [false, true]
-    let takesDefault = configuration.table == .automatic
-    let defaultFamilies = families.filter { takesDefault && coverage.hasDefaultRoute(isIPv6: $0) }
+    let excludesLAN = configuration.excludesLAN
+    // Routes and the kill switch must hold when the machine has left these networks: nothing is cut out for them.
+    let uncut = excludesLAN ? Coverage(configuration, connected: []) : coverage
+    let isAutomatic = configuration.table == .automatic
+    // Where `lan` is excluded, the main table is not asked before the tunnel's own about any other than local addresses.
+    let defaultFamilies = [false, true].filter { isIPv6 in
+      isAutomatic
+        && (coverage.hasDefaultRoute(isIPv6: isIPv6)
+          || excludesLAN && uncut.covered.prefixes.contains { $0.address.isIPv6 == isIPv6 })
+    }
 
     let fileMark = configuration.firewallMark.flatMap { $0 == 0 ? nil : $0 }
     let needsMark = !defaultFamilies.isEmpty || configuration.killSwitch != .off
@@ -70,26 +81,34 @@ extension Setup {
     let outer = configuration.peers.compactMap { $0.endpoint.flatMap { endpoints[$0] }?.address }
     (mtu, mtuWarning) = Setup.mtu(configuration, coverage, over: outer, machine)
 
-    routes = Setup.routes(coverage, configuration.table, defaultFamilies, mark: mark, cuttingOut: outer)
+    routes = Setup.routes(
+      coverage, configuration.table, defaultFamilies, mark: mark, cuttingOut: outer,
+      beyondLAN: excludesLAN ? uncut : nil)
     // Each is looked at before those that were there before it.
     let mark = mark
     rules = defaultFamilies.flatMap { isIPv6 in
-      [
-        PolicyRule(
-          isIPv6: isIPv6, mark: mark, isInverted: true, table: mark!, suppressedPrefixLength: nil, priority: nil),
-        PolicyRule(
-          isIPv6: isIPv6, mark: nil, isInverted: false, table: NetlinkSocket.mainTable, suppressedPrefixLength: 0,
-          priority: nil),
-      ]
+      [PolicyRule(isIPv6: isIPv6, mark: mark, isInverted: true, table: mark!)]
+        + (excludesLAN
+          ? Setup.localRules(isIPv6: isIPv6)
+          : [PolicyRule(isIPv6: isIPv6, table: NetlinkSocket.mainTable, suppressedPrefixLength: 0)])
     }
     // Answers to marked datagrams are looked up with the mark too, or the reverse path filter would drop them.
     settings = defaultFamilies.contains(false) ? [(name: Setup.markedAnswers, value: "1")] : []
 
     var killSwitch: KillSwitchRules?
     if configuration.killSwitch != .off {
+      let isOpen = configuration.killSwitch == .exceptLAN
+      let excludesAll = configuration.excludedIPs.includesLAN
       killSwitch = KillSwitchRules(
-        covered: coverage.covered.prefixes,
-        lan: configuration.killSwitch == .exceptLAN ? machine.connectedNetworks : nil)
+        covered: (isOpen || excludesAll ? uncut : coverage).covered.prefixes,
+        networks: machine.connectedNetworks.filter(\.isLocalNetwork),
+        lan: isOpen ? .networksAndGroups : excludesAll ? .networks : .closed)
+    }
+    if excludesLAN || configuration.killSwitch == .exceptLAN {
+      foreign.connected = machine.connectedNetworks.filter { !$0.isLocalNetwork && coverage.covered.intersects($0) }
+      foreign.routed = machine.routedNetworks.filter {
+        excludesLAN && !$0.isLocalNetwork && coverage.covered.intersects($0)
+      }
     }
     firewall = FirewallRules(
       interface: interface, mark: mark,
@@ -97,6 +116,14 @@ extension Setup {
       savesMarks: !defaultFamilies.isEmpty, killSwitch: killSwitch, clampsMSS: configuration.clampsMSS)
     // Domains alone are nothing to a resolver that has nobody to ask.
     resolver = configuration.resolver.servers.isEmpty ? nil : ResolverRequest(configuration.resolver)
+  }
+
+  /// The main table is asked about local addresses alone, and its answer counts only where the route is no wider than
+  /// their range: a network that claims more of the internet, or all of it, is not believed.
+  private static func localRules(isIPv6: Bool) -> [PolicyRule] {
+    LocalScope.networks.filter { $0.address.isIPv6 == isIPv6 }.map {
+      PolicyRule(isIPv6: isIPv6, to: $0, table: NetlinkSocket.mainTable, suppressedPrefixLength: $0.length - 1)
+    }
   }
 
   /// The first number from wg-quick's on whose routing table is nobody's.
@@ -125,17 +152,24 @@ extension Setup {
   }
 
   /// Default routes, also those with holes in them, go where only unmarked packets look; the others stand with the
-  /// machine's own.
+  /// machine's own. Of `beyondLAN`, from which local networks are not cut out, all go there: the main table's routes to
+  /// local networks are asked before these, and no others.
   private static func routes(
-    _ coverage: Coverage, _ table: RouteTable, _ defaultFamilies: [Bool], mark: UInt32?, cuttingOut outer: [IPAddress]
+    _ coverage: Coverage, _ table: RouteTable, _ defaultFamilies: [Bool], mark: UInt32?, cuttingOut outer: [IPAddress],
+    beyondLAN: Coverage?
   ) -> [Route] {
     switch table {
     case .off: return []
     case .number(let number): return coverage.routes(cuttingOut: []).map { Route($0, table: number) }
     case .automatic:
       let specific = coverage.specificRoutes(cuttingOut: outer).map { Route($0) }
-      let defaults = defaultFamilies.flatMap { coverage.defaultRoutes(isIPv6: $0) }.map { Route($0, table: mark!) }
-      return (specific + defaults).sorted { $0.prefix.length > $1.prefix.length }
+      let own = defaultFamilies.flatMap { isIPv6 in
+        let all = beyondLAN ?? coverage
+        return all.hasDefaultRoute(isIPv6: isIPv6)
+          ? all.defaultRoutes(isIPv6: isIPv6)
+          : all.specificRoutes(cuttingOut: []).filter { $0.address.isIPv6 == isIPv6 }
+      }.map { Route($0, table: mark!) }
+      return (specific + own).sorted { $0.prefix.length > $1.prefix.length }
     }
   }
 }

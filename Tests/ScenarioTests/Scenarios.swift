@@ -201,6 +201,11 @@ struct Scenarios {
   @Test("A default route through the tunnel takes all but the LAN, and nothing forged", .needs("default-route"))
   func defaultRoute() throws { try play("default-route") }
 
+  @Test(
+    "A network that claims public addresses gets nothing in the clear from a tunnel that leaves the LAN outside",
+    .needs("hostile-lan"), .timeLimit(.minutes(10)))
+  func hostileLAN() throws { try play("hostile-lan") }
+
   @Test("An exported file leads every address where its exclusions do", .needs("exported-exclusions"))
   func exportedExclusions() throws { try play("exported-exclusions") }
 

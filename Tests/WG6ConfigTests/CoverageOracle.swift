@@ -67,7 +67,19 @@ struct CoverageOracle {
   }
 
   func excludes(_ part: Part, _ address: IPAddress) -> Bool {
-    part.excluded.contains { $0.contains(address) } || part.excludesLAN && connected.contains { $0.contains(address) }
+    part.excluded.contains { $0.contains(address) }
+      || part.excludesLAN && connected.contains { CoverageOracle.isLocal($0) && $0.contains(address) }
+  }
+
+  /// Whether a network's first and last address, and so all, are in one local range.
+  private static func isLocal(_ network: IPPrefix) -> Bool {
+    let ranges = [
+      "10.0.0.0/8", "100.64.0.0/10", "169.254.0.0/16", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7", "fe80::/10",
+    ]
+    return ranges.contains { text in
+      guard let range = IPPrefix(text), range.contains(network.address) else { return false }
+      return range.length <= network.length
+    }
   }
 
   /// Who gets `address`: of all that have it and don't exclude it, the one with the longest prefix.

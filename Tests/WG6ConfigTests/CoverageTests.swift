@@ -139,7 +139,7 @@ import WG6Protocol
       [Peer]
       PublicKey = @laptop
       AllowedIPs = 0.0.0.0/0, 192.168.0.0/16
-      """, connected: ["192.168.1.0/24", "fe80::/64"])
+      """, connected: ["192.168.1.0/24", "fe80::/64", "128.0.0.0/1", "203.0.113.0/24"])
     #expect(coverage.hasDefaultRoute(isIPv6: false) && !coverage.hasDefaultRoute(isIPv6: true))
     #expect(coverage.defaultRoutes(isIPv6: true).isEmpty)
     #expect(coverage.defaultRoutes(isIPv6: false).first?.description == "64.0.0.0/2")

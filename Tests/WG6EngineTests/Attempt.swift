@@ -43,6 +43,33 @@ struct Attempt: Sendable {
   }
 }
 
+/// A program's try to send an ICMPv6 message of 24 zero bytes behind its header, by a raw socket.
+struct ICMPv6Attempt: Sendable {
+  var type: UInt8
+  var to: String
+  var hopLimit: Int32
+  /// The interface to leave by.
+  var through: String
+
+  /// The error number that the program sees: 0 where all is well.
+  func carriedOut(in namespace: NetworkNamespace) throws -> Int32 {
+    try namespace.inside {
+      let socket = socket(AF_INET6, Int32(SOCK_RAW.rawValue) | Int32(SOCK_CLOEXEC.rawValue), Int32(IPPROTO_ICMPV6))
+      try #require(socket >= 0)
+      defer { close(socket) }
+      let bound = setsockopt(socket, SOL_SOCKET, SO_BINDTODEVICE, through, socklen_t(through.utf8.count))
+      try #require(bound == 0)
+      for option in [IPV6_UNICAST_HOPS, IPV6_MULTICAST_HOPS] {
+        var value = hopLimit
+        try #require(setsockopt(socket, Int32(IPPROTO_IPV6), Int32(option), &value, 4) == 0)
+      }
+      let message = [type] + [UInt8](repeating: 0, count: 23)
+      let result = try withAddress(to, 0) { sendto(socket, message, message.count, 0, $0, $1) }
+      return result < 0 ? errno : 0
+    }
+  }
+}
+
 /// Somebody to whom datagrams are sent.
 final class Receiver: Sendable {
   let port: UInt16

@@ -37,39 +37,66 @@ import WG6Protocol
   }
 
   @Test func `know no set where everything is covered`() throws {
-    let script = try rules(covered: ["0.0.0.0/0", "::/0"], lan: nil).script
+    let script = try rules(covered: ["0.0.0.0/0", "::/0"]).script
     #expect(!script.contains("set "))
     #expect(!script.contains("daddr @") && !script.contains("daddr !="))
     #expect(!script.contains("meta nfproto ipv4 accept") && !script.contains("meta nfproto ipv6 accept"))
   }
 
   @Test func `leave a family alone that is not covered`() throws {
-    #expect(try rules(covered: ["::/0"], lan: nil).script.contains("    meta nfproto ipv4 accept\n"))
-    #expect(try rules(covered: ["10.0.0.0/8"], lan: nil).script.contains("    meta nfproto ipv6 accept\n"))
+    #expect(try rules(covered: ["::/0"]).script.contains("    meta nfproto ipv4 accept\n"))
+    #expect(try rules(covered: ["10.0.0.0/8"]).script.contains("    meta nfproto ipv6 accept\n"))
   }
 
   @Test func `let out what is not covered, and local networks where they may`() throws {
-    let script = try rules(covered: ["10.0.0.0/8", "fd00::/8"], lan: ["10.1.0.0/16"]).script
+    let script = try rules(
+      covered: ["10.0.0.0/8", "fd00::/8"], networks: ["10.1.0.0/16"], lan: .networksAndGroups
+    ).script
     #expect(script.contains("ip daddr != @covered4 accept\n    ip daddr @lan4 accept"))
     #expect(script.contains("ip6 daddr != @covered6 accept\n    ip6 daddr @lan6 accept"))
-    #expect(script.contains("elements = { 10.1.0.0/16, 169.254.0.0/16, 224.0.0.0/24, 255.255.255.255/32 }"))
-    #expect(!(try rules(covered: ["10.0.0.0/8"], lan: nil).script.contains("@lan")))
+    #expect(
+      script.contains(
+        "elements = { 10.1.0.0/16, 169.254.0.0/16, 224.0.0.0/24, 239.255.0.0/16, 255.255.255.255/32 }"))
+    let networks = try rules(covered: ["10.0.0.0/8", "fd00::/8"], networks: ["10.1.0.0/16"], lan: .networks).script
+    #expect(networks.contains("elements = { 10.1.0.0/16 }") && !networks.contains("@lan6"))
+    #expect(!(try rules(covered: ["10.0.0.0/8"]).script.contains("@lan")))
   }
 
   @Test func `let the tunnel's datagrams out by mark, of UDP alone, and programs that bypass it whatever they send`()
     throws
   {
-    let script = try rules(covered: ["0.0.0.0/0"], lan: nil).script
+    let script = try rules(covered: ["0.0.0.0/0"]).script
     let outside = ExecutionMark.outside(of: "wg0")
     #expect(script.contains("    meta l4proto udp meta mark 51820 accept\n    meta mark \(outside) accept\n"))
   }
 
   private func address(_ text: String) throws -> IPAddress { try #require(IPAddress(text)) }
 
-  private func rules(covered: [String], lan: [String]?) throws -> FirewallRules {
+  @Test func `let a DHCP client ask everybody on its link, and servers in the local networks at hand`() throws {
+    let anybody = [
+      "    ip daddr 255.255.255.255 udp sport 68 udp dport 67 accept\n",
+      "    ip6 daddr ff02::1:2 udp sport 546 udp dport 547 accept\n",
+    ]
+    let known = [
+      "    ip daddr @lan4 udp sport 68 udp dport 67 accept\n",
+      "    ip6 daddr @lan6 udp sport 546 udp dport 547 accept\n",
+    ]
+    let none = try rules(covered: ["0.0.0.0/0", "::/0"]).script
+    let some = try rules(covered: ["0.0.0.0/0", "::/0"], networks: ["10.1.0.0/16", "fd01::/64"]).script
+    for line in anybody { #expect(none.contains(line) && some.contains(line)) }
+    for line in known { #expect(!none.contains(line) && some.contains(line)) }
+    // No other line names these ports.
+    #expect(none.split(separator: "\n").count { $0.contains("dport") } == 2)
+    #expect(some.split(separator: "\n").count { $0.contains("dport") } == 4)
+    #expect(!some.contains("ip daddr @lan4 accept") && !some.contains("ip6 daddr @lan6 accept"))
+  }
+
+  private func rules(
+    covered: [String], networks: [String] = [], lan: KillSwitchRules.LAN = .closed
+  ) throws -> FirewallRules {
     func prefixes(_ list: [String]) throws -> [IPPrefix] { try list.map { try #require(IPPrefix($0)) } }
     return FirewallRules(
       interface: "wg0", mark: 51820,
-      killSwitch: KillSwitchRules(covered: try prefixes(covered), lan: try lan.map(prefixes)))
+      killSwitch: KillSwitchRules(covered: try prefixes(covered), networks: try prefixes(networks), lan: lan))
   }
 }

@@ -14,15 +14,18 @@ import WG6Protocol
     let namespace = try NetworkNamespace()
     let covers = [[], ["0.0.0.0/0"], ["::/0"], ["0.0.0.0/0", "::/0"], ["10.0.0.0/8", "fd00::/8", "fd77::/16"]]
     // Networks within each other, and twice: several interfaces on one link.
-    let lans = [nil, [], ["10.1.0.0/16", "10.1.2.0/24", "10.1.2.0/24", "fe80::/64", "fd77::/64"]]
+    let lans = [[], ["10.1.0.0/16", "10.1.2.0/24", "10.1.2.0/24", "fe80::/64", "fd77::/64"]]
     for cover in covers {
-      for lan in lans {
+      for (lan, networks) in [.closed, .networks, .networksAndGroups].flatMap({ lan in
+        lans.map { (lan as KillSwitchRules.LAN, $0) }
+      }) {
         for mark in [nil, Self.mark] {
           var rules = FirewallRules(interface: "wg0", mark: mark)
           rules.guardedAddresses = try ["10.66.0.2", "fd66::2", "::ffff:10.66.0.2"].map { try #require(IPAddress($0)) }
           rules.savesMarks = mark != nil
           rules.clampsMSS = true
-          rules.killSwitch = KillSwitchRules(covered: try prefixes(cover), lan: try lan.map(prefixes))
+          rules.killSwitch = KillSwitchRules(
+            covered: try prefixes(cover), networks: try prefixes(networks), lan: lan)
           let wanted = rules
           try namespace.inside { try Firewall.run(wanted.script) }
           let chains = try chains(in: namespace, table: "wg6-wg0")
@@ -58,7 +61,8 @@ import WG6Protocol
     let full = FirewallRules(
       interface: "wg0", mark: Self.mark, guardedAddresses: [.v4(0x0A42_0002), .v6(high: 1, low: 2)], savesMarks: true,
       killSwitch: KillSwitchRules(
-        covered: try prefixes(["10.0.0.0/8", "fd00::/8"]), lan: try prefixes(["10.1.0.0/16", "fe80::/64"])),
+        covered: try prefixes(["10.0.0.0/8", "fd00::/8"]), networks: try prefixes(["10.1.0.0/16", "fe80::/64"]),
+        lan: .networksAndGroups),
       clampsMSS: true)
     /// The sets and chains of a listing.
     func parts(_ listing: String) -> [String] {

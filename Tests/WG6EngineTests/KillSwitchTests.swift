@@ -51,14 +51,20 @@ import WG6Protocol
 
   @Test func `leaves local networks reachable where it is told to, with multicast and broadcast on the link`() throws {
     let pair = try VethPair()
-    let near = ["10.77.0.2", "10.77.0.255", "255.255.255.255", "224.0.0.251", "fd77::2", "ff02::fb"]
-    let far = ["192.0.2.1", "239.255.255.250", "2001:db8::1", "ff05::1"]
+    let near = [
+      "10.77.0.2", "10.77.0.255", "255.255.255.255", "224.0.0.251", "239.255.255.250", "fd77::2", "ff02::fb", "ff05::c",
+    ]
+    let far = ["192.0.2.1", "224.0.1.1", "239.192.0.1", "10.78.0.1", "2001:db8::1", "fd78::1", "ff08::1", "ff0e::1"]
     for command in ["route add default via 10.77.0.2", "-6 route add default via fd77::2"] { try pair.left.ip(command) }
-    try turnOn(in: pair.left, lan: ["10.77.0.0/24", "fd77::/64"])
+    try turnOn(in: pair.left, networks: ["10.77.0.0/24", "fd77::/64"], lan: .networksAndGroups)
     func attempt(_ target: String) throws -> Int32 { try Attempt(to: target, through: "v0").carriedOut(in: pair.left) }
     for target in near { #expect(try attempt(target) == 0, "\(target)") }
     for target in far { #expect(try attempt(target) == EPERM, "\(target)") }
-    try turnOn(in: pair.left)
+    try turnOn(in: pair.left, networks: ["10.77.0.0/24", "fd77::/64"], lan: .networks)
+    for target in near + far {
+      #expect(try attempt(target) == (target.hasPrefix("10.77.") || target == "fd77::2" ? 0 : EPERM), "\(target)")
+    }
+    try turnOn(in: pair.left, networks: ["10.77.0.0/24", "fd77::/64"])
     for target in near + far { #expect(try attempt(target) == EPERM, "\(target)") }
   }
 
@@ -71,9 +77,12 @@ import WG6Protocol
     }
   }
 
-  @Test func `lets a DHCP client ask`() throws {
+  @Test func `lets a DHCP client ask everybody on the link, or a server in a local network, and no host elsewhere`()
+    throws
+  {
     let pair = try VethPair()
-    try turnOn(in: pair.left)
+    for command in ["route add default via 10.77.0.2", "-6 route add default via fd77::2"] { try pair.left.ip(command) }
+    try turnOn(in: pair.left, networks: ["10.77.0.0/24", "fd77::/64"])
     func attempt(_ target: String, _ port: UInt16, from: UInt16) throws -> Int32 {
       try Attempt(to: target, port: port, from: from, through: "v0").carriedOut(in: pair.left)
     }
@@ -82,6 +91,45 @@ import WG6Protocol
     #expect(try attempt("ff02::1:2", 547, from: 546) == 0)
     #expect(try attempt("fd77::2", 67, from: 68) == EPERM)
     #expect(try attempt("10.77.0.2", 547, from: 546) == EPERM)
+    #expect(try attempt("10.77.0.2", 67, from: 68) == 0)
+    #expect(try attempt("fd77::2", 547, from: 546) == 0)
+    #expect(try attempt("10.77.0.2", 67, from: 69) == EPERM)
+    let elsewhere = ["192.0.2.1", "10.78.0.1", "224.0.0.1", "8.8.8.8"]
+    for target in elsewhere { #expect(try attempt(target, 67, from: 68) == EPERM, "\(target)") }
+    for target in ["2001:db8::1", "fd78::1", "ff02::1", "ff05::1:3"] {
+      #expect(try attempt(target, 547, from: 546) == EPERM, "\(target)")
+    }
+    // Where no local network is at hand, everybody on the link alone.
+    try turnOn(in: pair.left)
+    #expect(try attempt("255.255.255.255", 67, from: 68) == 0)
+    #expect(try attempt("ff02::1:2", 547, from: 546) == 0)
+    #expect(try attempt("10.77.0.2", 67, from: 68) == EPERM)
+    #expect(try attempt("fd77::2", 547, from: 546) == EPERM)
+  }
+
+  @Test func `lets out what a link of IPv6 can't do without, with the hop limit that it has there and no other`() throws
+  {
+    let pair = try VethPair()
+    let (report, solicitation): (UInt8, UInt8) = (143, 135)
+    func attempt(_ type: UInt8, to target: String, hopLimit: Int32) throws -> Int32 {
+      try ICMPv6Attempt(type: type, to: target, hopLimit: hopLimit, through: "v0").carriedOut(in: pair.left)
+    }
+    for hopLimit in [1, 2, 64, 255] as [Int32] {
+      #expect(try attempt(report, to: "ff02::16", hopLimit: hopLimit) == 0, "nothing is stopped yet: \(hopLimit)")
+    }
+    try turnOn(in: pair.left)
+    for type in [131, 132, report] as [UInt8] {
+      #expect(try attempt(type, to: "ff02::16", hopLimit: 1) == 0, "type \(type)")
+      for hopLimit in [2, 64, 255] as [Int32] {
+        #expect(try attempt(type, to: "ff02::16", hopLimit: hopLimit) == EPERM, "type \(type), hop limit \(hopLimit)")
+        #expect(try attempt(type, to: "ff0e::16", hopLimit: hopLimit) == EPERM, "type \(type), hop limit \(hopLimit)")
+      }
+      #expect(try attempt(type, to: "fd77::2", hopLimit: 1) == EPERM, "a report to one host, type \(type)")
+    }
+    #expect(try attempt(solicitation, to: "fd77::2", hopLimit: 255) == 0)
+    for hopLimit in [1, 64, 254] as [Int32] {
+      #expect(try attempt(solicitation, to: "fd77::2", hopLimit: hopLimit) == EPERM, "hop limit \(hopLimit)")
+    }
   }
 
   @Test func `leaves neighbour discovery at work, for the tunnel's own datagrams`() throws {
@@ -161,12 +209,12 @@ import WG6Protocol
 
   private func turnOn(
     in namespace: NetworkNamespace, tunnel: String = "wg0", covered: [String] = ["0.0.0.0/0", "::/0"],
-    lan: [String]? = nil
+    networks: [String] = [], lan: KillSwitchRules.LAN = .closed
   ) throws {
     func prefixes(_ list: [String]) throws -> [IPPrefix] { try list.map { try #require(IPPrefix($0)) } }
     let rules = FirewallRules(
       interface: tunnel, mark: Self.mark,
-      killSwitch: KillSwitchRules(covered: try prefixes(covered), lan: try lan.map(prefixes)))
+      killSwitch: KillSwitchRules(covered: try prefixes(covered), networks: try prefixes(networks), lan: lan))
     try namespace.inside { try Firewall.run(rules.script) }
   }
 }

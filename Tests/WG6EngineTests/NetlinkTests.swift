@@ -151,12 +151,16 @@ struct `Addresses, routes and rules` {
       PolicyRule(isIPv6: isIPv6, table: NetlinkSocket.mainTable, suppressedPrefixLength: 0),
       PolicyRule(isIPv6: isIPv6, mark: 0xCA6C, table: 51820),
       PolicyRule(isIPv6: isIPv6, mark: 7, table: 7, suppressedPrefixLength: 3, priority: 99),
+      PolicyRule(
+        isIPv6: isIPv6, to: isIPv6 ? IPPrefix(v6(0xFC00, 0), length: 7) : IPPrefix(v4(172, 16, 0, 0), length: 12),
+        table: NetlinkSocket.mainTable, suppressedPrefixLength: 6),
       PolicyRule(isIPv6: isIPv6, table: NetlinkSocket.mainTable),
     ]
     let family = isIPv6 ? "-6" : "-4"
     let theirs = [
       "not fwmark 0xca6c table 51820", "table main suppress_prefixlength 0", "fwmark 0xca6c table 51820",
-      "fwmark 7 table 7 suppress_prefixlength 3 priority 99", "table main",
+      "fwmark 7 table 7 suppress_prefixlength 3 priority 99",
+      "to \(isIPv6 ? "fc00::/7" : "172.16.0.0/12") table main suppress_prefixlength 6", "table main",
     ]
     let (ours, other) = (namespace, try NetworkNamespace())
     for rule in theirs { try other.ip("\(family) rule add \(rule) protocol 108") }
@@ -200,6 +204,33 @@ struct `Addresses, routes and rules` {
     }
     let left = try ours.ipAnswer("\(family) rule show")
     #expect(left.count == (isIPv6 ? 2 : 3) + 2)
+  }
+
+  /// Two tunnels have like rules, and each takes its own back.
+  @Test(arguments: [false, true])
+  func `of rules that are alike, the one with the priority is meant, and none where that is gone`(isIPv6: Bool) throws {
+    @Sendable func rule(_ priority: UInt32?) -> PolicyRule {
+      PolicyRule(isIPv6: isIPv6, table: NetlinkSocket.mainTable, suppressedPrefixLength: 0, priority: priority)
+    }
+    try namespace.inside {
+      let netlink = try NetlinkSocket()
+      func priorities() throws -> [UInt32] {
+        try netlink.rules(isIPv6: isIPv6).filter { $0.suppressedPrefixLength == 0 }.compactMap(\.priority)
+      }
+      for priority in [100, 200, 300] as [UInt32] { try netlink.addRule(rule(priority)) }
+      try netlink.removeRule(rule(200))
+      #expect(try priorities() == [100, 300])
+      for priority in [200, 99, 301] as [UInt32] {
+        let missing = #expect(throws: NetlinkError.self) { try netlink.removeRule(rule(priority)) }
+        #expect(missing?.isMissing == true)
+        #expect(!rule(priority).isMeant(rule(100)) && rule(priority).isMeant(rule(priority)))
+      }
+      #expect(try priorities() == [100, 300])
+      // Without a priority, any is meant.
+      #expect(rule(nil).isMeant(rule(100)) && !rule(nil).isMeant(PolicyRule(isIPv6: isIPv6, table: 7, priority: 100)))
+      try netlink.removeRule(rule(nil))
+      #expect(try priorities().count == 1)
+    }
   }
 
   @Test(arguments: [false, true])
@@ -256,6 +287,44 @@ struct `Addresses, routes and rules` {
         ])
       let others = try netlink.connectedNetworks(except: link.index)
       #expect(others == [IPPrefix(v4(10, 8, 0, 0), length: 16), linkLocal])
+    }
+  }
+
+  @Test func `of a route with several next hops each counts, wherever it stands`() throws {
+    for command in [
+      "address add 10.7.0.1/24 dev v0", "address add fd07::1/64 dev v0 nodad", "address add 10.8.0.1/24 dev v1",
+      "address add fd08::1/64 dev v1 nodad",
+      // On-link first, and a router behind it; and the other way round.
+      "route add 203.0.113.0/24 nexthop dev v1 nexthop via 10.7.0.2 dev v0",
+      "route add 192.0.2.0/24 nexthop via 10.7.0.2 dev v0 nexthop dev v1",
+      "route add 10.20.0.0/16 nexthop dev v1 nexthop dev v0",
+      "route add 2001:db8:1::/48 nexthop via fd08::2 dev v1 nexthop via fd07::2 dev v0",
+      "tuntap add mode tun name t0", "link set t0 up", "address add 10.9.0.1/24 dev t0",
+      "route add 10.30.0.0/16 nexthop dev v1 nexthop dev t0", "route add 10.40.0.0/16 nexthop dev t0 nexthop dev v1",
+    ] {
+      try namespace.ip(command)
+    }
+    try withLink { netlink, link in
+      let second = try #require(try netlink.link(named: "v1"))
+      let multiple = [
+        Route(IPPrefix(v4(203, 0, 113, 0), length: 24)), Route(IPPrefix(v4(192, 0, 2, 0), length: 24)),
+        Route(IPPrefix(v4(10, 20, 0, 0), length: 16)), Route(IPPrefix.documentation),
+      ]
+      for link in [link, second] { #expect(try netlink.routes(via: link).isSuperset(of: multiple), "\(link.name)") }
+      let networks = try netlink.machineNetworks(except: nil)
+      #expect(networks.connected.contains(IPPrefix(v4(10, 20, 0, 0), length: 16)))
+      let routed: Set = [
+        IPPrefix(v4(203, 0, 113, 0), length: 24), IPPrefix(v4(192, 0, 2, 0), length: 24), .documentation,
+      ]
+      #expect(networks.connected.allSatisfy { !routed.contains($0) })
+      #expect(Set(networks.routed).isSuperset(of: routed))
+      // What may as well go through a tunnel is no network at hand.
+      for second in [30, 40] as [UInt8] {
+        #expect(!networks.connected.contains(IPPrefix(v4(10, second, 0, 0), length: 16)))
+      }
+      // A copy for programs beside a tunnel has nothing that may lead into the tunnel.
+      try netlink.copyMainTable(to: 77, without: link.index, isIPv6: false)
+      #expect(try netlink.routes(via: link).allSatisfy { $0.table != 77 })
     }
   }
 
@@ -337,4 +406,9 @@ extension NetworkNamespace {
     let text = try ipText("-j \(command)")
     return try JSONSerialization.jsonObject(with: Data((text.isEmpty ? "[]" : text).utf8)) as? [[String: Any]] ?? []
   }
+}
+
+extension IPPrefix {
+  /// 2001:db8:1::/48
+  fileprivate static let documentation = IPPrefix(.v6(high: 0x2001_0DB8_0001_0000, low: 0), length: 48)
 }

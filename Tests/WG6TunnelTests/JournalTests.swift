@@ -17,6 +17,8 @@ import WG6Protocol
     .rule(
       PolicyRule(isIPv6: true, mark: 51820, isInverted: true, table: 51820, suppressedPrefixLength: nil, priority: nil)),
     .rule(
+      PolicyRule(isIPv6: true, to: prefix("fc00::/7"), table: 254, suppressedPrefixLength: 6, priority: 8)),
+    .rule(
       PolicyRule(isIPv6: false, mark: nil, isInverted: false, table: 254, suppressedPrefixLength: 0, priority: 7)),
     .resolver(.resolvconf), .resolverRequest("2001:db8::53 ~corp.example"),
     .endpoint(peerKey(1), "vpn.example.org:51820"),
@@ -29,7 +31,9 @@ import WG6Protocol
   private static let filter: FirewallRules = {
     var rules = FirewallRules(
       interface: "", mark: 51820, guardedAddresses: [address("10.0.0.1"), address("fd00::1")], savesMarks: true,
-      killSwitch: KillSwitchRules(covered: [prefix("10.0.0.0/8"), prefix("::/0")], lan: []), clampsMSS: true)
+      killSwitch: KillSwitchRules(
+        covered: [prefix("10.0.0.0/8"), prefix("::/0")], networks: [prefix("10.1.0.0/16"), prefix("fe80::/64")],
+        lan: .networks), clampsMSS: true)
     rules.formerMark = 7
     rules.others = [OtherTunnel(interface: "a=b+c", mark: 1), OtherTunnel(interface: "wg1", mark: .max)]
     return rules
@@ -55,7 +59,7 @@ import WG6Protocol
 
       let shared = try Journal.read("wg0", sharedOnly: true, in: directory)?.entries ?? []
       #expect(shared.contains(.mark(51820)) && shared.contains { $0.isSetting("net.ipv4.conf.all.src_valid_mark") })
-      #expect(shared.count { Self.rules.contains($0) } == 2)
+      #expect(shared.count { Self.rules.contains($0) } == 3)
       #expect(!shared.contains { if case .route = $0 { true } else { false } })
 
       // Killed while it wrote.

@@ -101,10 +101,77 @@ import WG6Protocol
     let machine = Machine(connectedNetworks: [prefix("192.168.1.0/24")])
     let open = try setup("KillSwitch = yes", "AllowedIPs = 10.0.0.0/8, ::/0", machine: machine)
     #expect(open.firewall.killSwitch?.covered.map { "\($0)" } == ["10.0.0.0/8", "::/0"])
-    #expect(open.firewall.killSwitch?.lan == nil)
+    #expect(open.firewall.killSwitch?.lan == .closed)
+    #expect(open.firewall.killSwitch?.networks == [prefix("192.168.1.0/24")])
     let lan = try setup("KillSwitch = lan", "AllowedIPs = 10.0.0.0/8", machine: machine)
-    #expect(lan.firewall.killSwitch?.lan == [prefix("192.168.1.0/24")])
+    #expect(lan.firewall.killSwitch?.lan == .networksAndGroups)
+    #expect(lan.firewall.killSwitch?.networks == [prefix("192.168.1.0/24")])
     #expect(lan.mark == 51820 && lan.device.firewallMark == 51820 && lan.rules.isEmpty)
+  }
+
+  /// What a hostile network may tell its hosts by DHCP or router advertisements, and what an honest one does.
+  private static var around: Machine {
+    Machine(
+      connectedNetworks: [
+        prefix("0.0.0.0/1"), prefix("8.0.0.0/5"), prefix("128.0.0.0/1"), prefix("192.168.1.0/24"),
+        prefix("203.0.113.0/24"),
+        prefix("2000::/3"), prefix("2001:db8:1::/64"), prefix("fd01::/64"), prefix("fe80::/64"),
+      ], routedNetworks: [prefix("10.9.0.0/16"), prefix("198.51.100.0/24"), prefix("2001:db8:2::/48")])
+  }
+
+  @Test(arguments: ["KillSwitch = lan", "KillSwitch = yes\nExcludedIPs = lan", "KillSwitch = lan\nExcludedIPs = lan"])
+  func `a kill switch opens for local networks at hand, whatever else is on-link`(lines: String) throws {
+    let setup = try setup(lines, "AllowedIPs = 0.0.0.0/0, ::/0", machine: Self.around)
+    let killSwitch = try #require(setup.firewall.killSwitch)
+    #expect(killSwitch.networks.map { "\($0)" } == ["192.168.1.0/24", "fd01::/64", "fe80::/64"])
+    #expect(killSwitch.covered.map { "\($0)" } == ["0.0.0.0/0", "::/0"])
+    #expect(killSwitch.lan == (lines.contains("KillSwitch = lan") ? .networksAndGroups : .networks))
+    #expect(
+      setup.foreign.connected.map { "\($0)" } == [
+        "0.0.0.0/1", "8.0.0.0/5", "128.0.0.0/1", "203.0.113.0/24", "2000::/3", "2001:db8:1::/64",
+      ])
+    let routed = setup.foreign.routed.map { "\($0)" }
+    #expect(routed == (lines.contains("ExcludedIPs") ? ["198.51.100.0/24", "2001:db8:2::/48"] : []))
+  }
+
+  @Test func `with lan excluded the main table is asked about local addresses alone, and no wider routes count`() throws
+  {
+    let setup = try setup("ExcludedIPs = lan", "AllowedIPs = 0.0.0.0/0, ::/0", machine: Self.around)
+    #expect(
+      setup.rules.map(\.description) == [
+        "not from all fwmark 0xca6c lookup 51820",
+        "from all to 10.0.0.0/8 lookup main suppress_prefixlength 7",
+        "from all to 100.64.0.0/10 lookup main suppress_prefixlength 9",
+        "from all to 169.254.0.0/16 lookup main suppress_prefixlength 15",
+        "from all to 172.16.0.0/12 lookup main suppress_prefixlength 11",
+        "from all to 192.168.0.0/16 lookup main suppress_prefixlength 15",
+        "not from all fwmark 0xca6c lookup 51820",
+        "from all to fc00::/7 lookup main suppress_prefixlength 6",
+        "from all to fe80::/10 lookup main suppress_prefixlength 9",
+      ])
+    // Nothing is cut out of the routes: they hold when the machine is in another network.
+    #expect(setup.routes.map { "\($0.prefix) \($0.table)" } == ["0.0.0.0/0 51820", "::/0 51820"])
+    // The peer has no addresses of the local networks; and all that pretend to be one.
+    let taken = PrefixSet(
+      setup.device.peers.flatMap(\.allowedIPs).compactMap { if case .add(let p) = $0 { p } else { nil } })
+    for text in ["8.8.8.8", "203.0.113.7", "1.1.1.1", "200.1.1.1", "2001:db8:1::1", "2600::1"] {
+      #expect(taken.contains(address(text)), "\(text)")
+    }
+    for text in ["192.168.1.7", "fd01::7", "fe80::7"] { #expect(!taken.contains(address(text)), "\(text)") }
+  }
+
+  @Test func `with lan excluded a split tunnel has its routes in a table of its own as well`() throws {
+    let peer = "AllowedIPs = 8.0.0.0/6, 192.168.0.0/16\nEndpoint = a.example:1"
+    let setup = try setup("ExcludedIPs = lan", peer, endpoints: ["a.example:1": "8.8.8.8"], machine: Self.around)
+    let own = setup.routes.filter { $0.table == 51820 }.map { "\($0.prefix)" }
+    #expect(own == ["192.168.0.0/16", "8.0.0.0/6"])
+    let main = PrefixSet(setup.routes.filter { $0.table == 254 }.map(\.prefix))
+    #expect(main.contains(address("192.168.2.1")) && !main.contains(address("192.168.1.1")))
+    #expect(main.contains(address("8.8.8.9")) && !main.contains(address("8.8.8.8")))
+    #expect(setup.rules.count == 6 && setup.rules.allSatisfy { !$0.isIPv6 })
+    #expect(setup.mark == 51820 && setup.device.firewallMark == 51820)
+    // Where the file writes a table down, rules are its own business.
+    #expect(try self.setup("Table = 7\nExcludedIPs = lan", peer, machine: Self.around).rules.isEmpty)
   }
 
   @Test func `what is excluded has no route, and the default route's pieces stay in its table`() throws {

@@ -59,7 +59,7 @@ public struct Hooks: Hashable, Sendable {
 /// `ExcludedIPs`: what stays out although AllowedIPs have it.
 public struct Exclusions: Hashable, Sendable {
   public var prefixes: [IPPrefix] = []
-  /// `lan`: the networks that the machine is directly connected to.
+  /// `lan`: the local networks that the machine is directly connected to.
   public var includesLAN = false
 
   public init() {}
@@ -73,11 +73,22 @@ public struct Exclusions: Hashable, Sendable {
   }
 }
 
+extension ConfigurationFile {
+  /// Whether packets to the local networks are kept out of the tunnel, for one peer or for all.
+  public var excludesLAN: Bool { excludedIPs.includesLAN || peers.contains { $0.excludedIPs.includesLAN } }
+
+  /// The first line that says `lan`; `nil` without one.
+  public var lineOfLAN: Int? {
+    let lines = [exclusionLines.lan] + peers.map(\.exclusionLines.lan)
+    return lines.first { $0 > 0 } ?? (killSwitch == .exceptLAN ? linesOfSettings.killSwitch : nil)
+  }
+}
+
 /// Whether packets that belong into the tunnel may leave outside of it.
 public enum KillSwitch: Hashable, Sendable {
   case off
   case on
-  /// As `on`, but for the networks that the machine is directly connected to.
+  /// As `on`, but for the local networks that the machine is directly connected to.
   case exceptLAN
 }
 

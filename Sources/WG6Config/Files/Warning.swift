@@ -30,6 +30,7 @@ public enum Warning: String, CaseIterable, Sendable {
   case readableKey = "readable-key"
   case unknownName = "unknown-name"
   case narrowPath = "narrow-path"
+  case foreignNetwork = "foreign-network"
 }
 
 /// `Warnings`: which are silent.

@@ -25,7 +25,7 @@ public struct Coverage: Sendable {
   /// What stands for the entries with holes.
   private(set) var pieces: [Int: [IPPrefix]] = [:]
 
-  /// `connected`: the machine's directly connected networks, which `lan` stands for.
+  /// `connected`: the machine's directly connected networks. `lan` stands for those that are local (`LocalScope`).
   public init(_ configuration: ConfigurationFile, connected: [IPPrefix]) {
     self.init(configuration, connected: connected, leavingOut: [])
   }

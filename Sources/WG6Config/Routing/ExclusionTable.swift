@@ -26,7 +26,7 @@ struct ExclusionTable: Sendable {
       guard !exclusions.isEmpty else { return }
       elements += zip(exclusions.prefixes, lines.prefixes).map { Element(prefix: $0, isLAN: false, line: $1) }
       if exclusions.includesLAN {
-        elements += connected.map { Element(prefix: $0, isLAN: true, line: lines.lan) }
+        elements += connected.filter(\.isLocalNetwork).map { Element(prefix: $0, isLAN: true, line: lines.lan) }
       }
       addresses = PrefixSet(elements.lazy.map(\.prefix))
     }

@@ -20,7 +20,10 @@ extension LeakHunt {
       .connectedDatagrams(Self.far.v4, port: 9, from: "203.0.113.2"),
       .connectedDatagrams(Self.far.v6, port: 9, from: "2001:db8:200::2"),
     ]
-    for group in ["224.0.0.251", "239.255.255.250", "255.255.255.255", "198.51.100.255", "ff02::fb", "ff05::c"] {
+    for group in [
+      "224.0.0.251", "239.255.255.250", "239.192.0.1", "255.255.255.255", "198.51.100.255", "ff02::fb", "ff05::c",
+      "ff08::1",
+    ] {
       ways += ["wan", "lte", "lan"].map { .datagrams(group, port: 5353, through: $0) }
     }
     chatters.append(try Chatter(on: home, ways))
@@ -57,7 +60,8 @@ extension LeakHunt {
     let forwarded =
       hosts("src", [Self.far.v4, Self.far.v6]) + " or (src host 10.66.0.2 and ip[8] < 64)"
       + " or (src host fd66::2 and ip6[7] < 64)"
-    let local = killSwitch == "yes" ? [] : Self.localNetworks
+    // The uplinks' networks are public ones: with lan they are the tunnel's.
+    let local = ["no": Self.localNetworks + Self.uplinkNetworks, "lan": Self.localNetworks][killSwitch] ?? []
     for (port, _, _) in Self.uplinks { watches.append(try LeakWatch(on: port, of: home, allowed: [tunnelled] + local)) }
     watches.append(try LeakWatch(on: "lan", of: home, allowed: [forwarded] + local))
     for watch in watches {
@@ -65,10 +69,17 @@ extension LeakHunt {
     }
   }
 
-  private static let localNetworks = [
-    "198.51.100.0/24", "203.0.113.0/24", "192.168.7.0/24", "224.0.0.0/24", "255.255.255.255/32", "2001:db8:100::/64",
-    "2001:db8:200::/64", "fd07::/64", "fe80::/10", "ff02::/16",
-  ].map { "\($0.contains(":") ? "ip6" : "ip") and dst net \($0)" }
+  private static let localNetworks = networks([
+    "192.168.7.0/24", "224.0.0.0/24", "239.255.0.0/16", "255.255.255.255/32", "fd07::/64", "fe80::/10", "ff02::/16",
+    "ff05::/16",
+  ])
+  private static let uplinkNetworks = networks([
+    "198.51.100.0/24", "203.0.113.0/24", "2001:db8:100::/64", "2001:db8:200::/64",
+  ])
+
+  private static func networks(_ prefixes: [String]) -> [String] {
+    prefixes.map { "\($0.contains(":") ? "ip6" : "ip") and dst net \($0)" }
+  }
 
   private func hosts(_ side: String, _ addresses: [String]) -> String {
     addresses.map { "\(side) host \($0)" }.joined(separator: " or ")

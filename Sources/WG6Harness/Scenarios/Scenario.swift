@@ -31,7 +31,7 @@ public struct Scenario: Sendable {
     .offloads, .transfer, .keys, .firstAnswers, .lateSettings, .nesting, .packetStorm, .policyRouting,
     .sourceAddresses, .betterRoute, .ownAddress, .lyingPeer,
     .manyPrefixes,
-    .turnover, .unreachable, .errorSources, .leaks, .defaultRoute, .twoDefaultRoutes, .deletedRules,
+    .turnover, .unreachable, .errorSources, .leaks, .defaultRoute, .twoDefaultRoutes, .deletedRules, .hostileLAN,
     .stress, .loadGenerator, .execution,
     .sideBySide, .reloadUnderLoad, .reloadPairs, .crashMatrix, .exportedExclusions, .upSpeed,
   ]

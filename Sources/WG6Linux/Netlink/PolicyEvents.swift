@@ -31,7 +31,7 @@ import Glibc
   }
 
   /// Takes all events, and says whether one of them matters: rules and interfaces, routes that are ours or may have been,
-  /// the table. Events that were lost matter.
+  /// networks that the machine has come into or left, the table. Events that were lost matter.
   public func take() -> Bool {
     let reader = Reader(table)
     unsafe reader.read(routes)
@@ -82,8 +82,15 @@ import Glibc
     private func look(at event: NetlinkAnswer) {
       switch unsafe Int(event.message.pointee.nlmsg_type) {
       case RTM_NEWRULE, RTM_DELRULE, Int(RTM_NEWLINK), Int(RTM_DELLINK): matters = true
-      case Int(RTM_DELROUTE):
-        if event.header(rtmsg.self)?.rtm_protocol == RouteEntry.ownProtocol { matters = true }
+      case Int(RTM_NEWROUTE), Int(RTM_DELROUTE):
+        guard let header = event.header(rtmsg.self) else { return }
+        if header.rtm_protocol == RouteEntry.ownProtocol {
+          if unsafe Int(event.message.pointee.nlmsg_type) == Int(RTM_DELROUTE) { matters = true }
+        } else if header.isOfNetwork, !event.has(Int(RTA_GATEWAY.rawValue), behind: rtmsg.self),
+          !event.has(Int(RTA_VIA.rawValue), behind: rtmsg.self)
+        {
+          matters = true
+        }
       case let type where type >> 8 == Int(NFNL_SUBSYS_NFTABLES):
         // Of all objects of a table the first attribute is its name.
         if event.header(nfgenmsg.self)?.nfgen_family == 1, event.text(1, behind: nfgenmsg.self) == table {
@@ -92,6 +99,15 @@ import Glibc
       default: break
       }
     }
+  }
+}
+
+extension rtmsg {
+  /// Whether it may tell of a network that the machine is in itself: of a route in the main table other than a default
+  /// route. What a router of the internet learns by the thousand has gateways.
+  fileprivate var isOfNetwork: Bool {
+    UInt32(rtm_table) == NetlinkSocket.mainTable && Int32(rtm_type) == Int32(RTN_UNICAST) && rtm_dst_len > 0
+      && rtm_flags & UInt32(RTM_F_CLONED) == 0
   }
 }
 

@@ -1,5 +1,6 @@
 import CNetlink
 import Glibc
+import WG6Protocol
 
 /// A rule that says which routing table is asked, and whether its answer counts (`ip rule`).
 public struct PolicyRule: Hashable, Sendable, CustomStringConvertible {
@@ -8,6 +9,8 @@ public struct PolicyRule: Hashable, Sendable, CustomStringConvertible {
   public var mark: UInt32?
   /// Whether it is about all packets but those.
   public var isInverted: Bool
+  /// The destinations that the rule is about; `nil` for all.
+  public var destination: IPPrefix?
   public var table: UInt32
   /// Routes of this prefix length or shorter don't count.
   public var suppressedPrefixLength: Int?
@@ -15,12 +18,13 @@ public struct PolicyRule: Hashable, Sendable, CustomStringConvertible {
   public var priority: UInt32?
 
   public init(
-    isIPv6: Bool, mark: UInt32? = nil, isInverted: Bool = false, table: UInt32, suppressedPrefixLength: Int? = nil,
-    priority: UInt32? = nil
+    isIPv6: Bool, mark: UInt32? = nil, isInverted: Bool = false, to destination: IPPrefix? = nil, table: UInt32,
+    suppressedPrefixLength: Int? = nil, priority: UInt32? = nil
   ) {
     self.isIPv6 = isIPv6
     self.mark = mark
     self.isInverted = isInverted
+    self.destination = destination
     self.table = table
     self.suppressedPrefixLength = suppressedPrefixLength
     self.priority = priority
@@ -31,6 +35,7 @@ public struct PolicyRule: Hashable, Sendable, CustomStringConvertible {
     var text = priority.map { "\($0):\t" } ?? ""
     if isInverted { text += "not " }
     text += "from all"
+    if let destination { text += " to \(destination.numericText)" }
     if let mark { text += " fwmark 0x\(String(mark, radix: 16))" }
     let names: [UInt32: String] = [253: "default", 254: "main", 255: "local"]
     text += " lookup \(names[table] ?? "\(table)")"
@@ -98,9 +103,11 @@ extension PolicyRule {
     header.family = UInt8(isIPv6 ? AF_INET6 : AF_INET)
     header.action = UInt8(FR_ACT_TO_TBL)
     header.table = UInt8(exactly: table) ?? 0
+    if let destination { header.dst_len = UInt8(destination.length) }
     if isInverted { header.flags = UInt32(FIB_RULE_INVERT) }
     let request = try NetlinkRequest(type, flags: flags, header, for: operation)
     if header.table == 0 { request.put(table, as: FRA_TABLE) }
+    if let destination { request.put(destination.address.bits, isIPv6: isIPv6, as: FRA_DST) }
     if let mark {
       request.put(mark, as: FRA_FWMARK)
       request.put(.max, as: FRA_FWMASK)
@@ -115,8 +122,15 @@ extension PolicyRule {
   fileprivate init?(_ answer: NetlinkAnswer, isIPv6: Bool) {
     typealias Header = fib_rule_hdr
     guard let header = answer.header(Header.self), header.family == UInt8(isIPv6 ? AF_INET6 : AF_INET),
-      header.action == UInt8(FR_ACT_TO_TBL), header.dst_len == 0, header.src_len == 0, header.tos == 0
+      header.action == UInt8(FR_ACT_TO_TBL), header.src_len == 0, header.tos == 0
     else { return nil }
+    var destination: IPPrefix?
+    if header.dst_len > 0 {
+      guard let address = answer.address(FRA_DST, behind: Header.self), Int(header.dst_len) <= address.bitWidth else {
+        return nil
+      }
+      destination = IPPrefix(address, length: Int(header.dst_len))
+    }
     let others = [
       FRA_IIFNAME, FRA_OIFNAME, FRA_FLOW, FRA_TUN_ID, FRA_SUPPRESS_IFGROUP, FRA_UID_RANGE, FRA_IP_PROTO,
       FRA_SPORT_RANGE,
@@ -131,6 +145,7 @@ extension PolicyRule {
     let suppressed = answer.number(FRA_SUPPRESS_PREFIXLEN, behind: Header.self).flatMap { Int32(bitPattern: $0) }
     self.init(
       isIPv6: isIPv6, mark: mask == 0 ? nil : mark, isInverted: header.flags & UInt32(FIB_RULE_INVERT) != 0,
+      to: destination,
       table: answer.number(FRA_TABLE, behind: Header.self) ?? UInt32(header.table),
       suppressedPrefixLength: suppressed.flatMap { $0 < 0 ? nil : Int($0) },
       priority: answer.number(FRA_PRIORITY, behind: Header.self) ?? 0)
@@ -148,5 +163,16 @@ extension PolicyRule {
     case EOPNOTSUPP, EAFNOSUPPORT: "this kernel has no policy routing of \(isIPv6 ? "IPv6" : "IPv4")"
     default: nil
     }
+  }
+}
+
+extension IPPrefix {
+  /// The prefix as `ip rule` prints it.
+  fileprivate var numericText: String {
+    var bytes: InlineArray<2, UInt64> = [address.bits.high.bigEndian, address.bits.low.bigEndian]
+    var text = [CChar](repeating: 0, count: Int(INET6_ADDRSTRLEN))
+    let family = address.isIPv6 ? AF_INET6 : AF_INET
+    guard unsafe inet_ntop(family, &bytes, &text, socklen_t(text.count)) != nil else { return "?" }
+    return "\(String(decoding: text.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self))/\(length)"
   }
 }

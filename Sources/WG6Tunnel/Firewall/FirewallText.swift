@@ -13,7 +13,8 @@ extension FirewallRules {
     if clampsMSS { words.append("clamp") }
     if let killSwitch {
       add("covered", killSwitch.covered.map { "\($0)" })
-      if let lan = killSwitch.lan { add("lan", lan.map { "\($0)" }) }
+      if !killSwitch.networks.isEmpty { add("networks", killSwitch.networks.map { "\($0)" }) }
+      if killSwitch.lan != .closed { add("opens", [killSwitch.lan.rawValue]) }
     }
     // An interface's name has neither a slash nor a comma.
     if !others.isEmpty { add("others", others.map { "\($0.mark)/\($0.interface)" }) }
@@ -41,9 +42,12 @@ extension FirewallRules {
       case "covered":
         guard let prefixes = all({ IPPrefix($0) }) else { return nil }
         killSwitch = KillSwitchRules(covered: prefixes)
-      case "lan":
+      case "networks":
         guard let prefixes = all({ IPPrefix($0) }) else { return nil }
-        killSwitch?.lan = prefixes
+        killSwitch?.networks = prefixes
+      case "opens":
+        guard let lan = values.first.flatMap(KillSwitchRules.LAN.init) else { return nil }
+        killSwitch?.lan = lan
       case "others":
         guard let tunnels = all(OtherTunnel.init(journalText:)) else { return nil }
         others = tunnels

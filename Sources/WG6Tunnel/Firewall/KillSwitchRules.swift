@@ -1,3 +1,4 @@
+import WG6Config
 import WG6Protocol
 
 /// The kill switch: what is meant for the tunnel leaves through the tunnel, or not at all.
@@ -8,8 +9,8 @@ import WG6Protocol
 ///   that were started to bypass it (`ExecutionMark`). Setting a mark takes CAP_NET_ADMIN or CAP_NET_RAW;
 /// - what an IPv6 link can't do without: router and neighbour solicitations, neighbour advertisements, multicast listener
 ///   reports;
-/// - a DHCP client's requests;
-/// - with `lan`, what stays on the networks at hand;
+/// - a DHCP client's requests, to everybody on the link or to a server in a local network at hand;
+/// - with `lan`, what stays in the local networks at hand;
 /// - what came in through the tunnel and is forwarded;
 /// - the datagrams of other tunnels of wg6 that have default routes, and what goes through them.
 ///
@@ -17,12 +18,23 @@ import WG6Protocol
 public struct KillSwitchRules: Hashable, Sendable {
   /// The addresses that are reached through the tunnel, in as few prefixes as possible; a family without any is left alone.
   public var covered: [IPPrefix]
-  /// Networks at hand that stay reachable, and with them link-local addresses, multicast that routers don't forward, and
-  /// the broadcast address; `nil` where nothing is.
-  public var lan: [IPPrefix]?
+  /// The local networks at hand (`IPPrefix.isLocalNetwork`). The process that watches over the table keeps them up to date.
+  public var networks: [IPPrefix]
+  public var lan: LAN
 
-  public init(covered: [IPPrefix], lan: [IPPrefix]? = nil) {
+  /// What stays reachable past the tunnel, besides what is not covered.
+  public enum LAN: String, Sendable {
+    /// Nothing.
+    case closed
+    /// The local networks at hand.
+    case networks
+    /// These, link-local addresses, the broadcast address, and multicast that stays in the site (`LocalScope.groups`).
+    case networksAndGroups = "groups"
+  }
+
+  public init(covered: [IPPrefix], networks: [IPPrefix] = [], lan: LAN = .closed) {
     self.covered = covered
+    self.networks = networks
     self.lan = lan
   }
 
@@ -42,7 +54,7 @@ public struct KillSwitchRules: Hashable, Sendable {
       \(families)  }
         chain without {
       \(own)    meta mark \(outsideMark) accept
-      \(KillSwitchRules.link)  }
+      \(dhcp)\(KillSwitchRules.link)  }
         chain forward {
           type filter hook forward priority 300; policy accept;
           iifname \(interface) accept
@@ -74,18 +86,22 @@ public struct KillSwitchRules: Hashable, Sendable {
 
   /// What a machine must be able to say on a link. A hop limit of 255 has come from no other link; type 143 is RFC 3810's.
   private static let link = """
-        meta nfproto ipv4 udp sport 68 udp dport 67 accept
-        meta nfproto ipv6 udp sport 546 udp dport 547 accept
         ip6 hoplimit 255 icmpv6 type { nd-router-solicit, nd-neighbor-solicit, nd-neighbor-advert } accept
         ip6 hoplimit 1 ip6 daddr ff00::/8 icmpv6 type { mld-listener-report, mld-listener-done, 143 } accept
 
     """
 
-  /// Link-local addresses, and multicast and broadcast that no router forwards (RFC 5771, RFC 4291 and 7346).
-  private static let linkScope = [
-    false: ["169.254.0.0/16", "224.0.0.0/24", "255.255.255.255/32"],
-    true: ["fe80::/10", "ff02::/16", "ff12::/16", "ff32::/16", "ff72::/16"],
-  ]
+  /// A DHCP client's requests: to everybody on the link, where any server hears them, and to a server that gave an address
+  /// before, if that is in a local network at hand. Anywhere else they could carry whatever a program puts in them.
+  private var dhcp: String {
+    [(false, "255.255.255.255", 68, 67), (true, "ff02::1:2", 546, 547)].map { isIPv6, group, client, server in
+      if case .nothing = cover(isIPv6: isIPv6) { return "" }
+      let (field, set) = isIPv6 ? ("ip6", "@lan6") : ("ip", "@lan4")
+      return (lanElements(isIPv6: isIPv6).isEmpty ? [group] : [group, set]).map {
+        "    \(field) daddr \($0) udp sport \(client) udp dport \(server) accept\n"
+      }.joined()
+    }.joined()
+  }
 
   private var sets: String {
     [false, true].map { isIPv6 in
@@ -99,9 +115,13 @@ public struct KillSwitchRules: Hashable, Sendable {
   }
 
   private func lanSet(isIPv6: Bool) -> String {
-    guard let lan else { return "" }
-    let networks = lan.filter { $0.address.isIPv6 == isIPv6 }.map(\.filterText)
-    return set("lan", networks + (KillSwitchRules.linkScope[isIPv6] ?? []), isIPv6: isIPv6)
+    let elements = lanElements(isIPv6: isIPv6)
+    return elements.isEmpty ? "" : set("lan", elements, isIPv6: isIPv6)
+  }
+
+  private func lanElements(isIPv6: Bool) -> [String] {
+    let all = networks + (lan == .networksAndGroups ? LocalScope.groups : [])
+    return all.filter { $0.address.isIPv6 == isIPv6 }.map(\.filterText)
   }
 
   private func set(_ name: String, _ elements: [String], isIPv6: Bool) -> String {
@@ -117,7 +137,8 @@ public struct KillSwitchRules: Hashable, Sendable {
   private var families: String {
     [false, true].map { isIPv6 in
       let (version, field) = isIPv6 ? (6, "ip6") : (4, "ip")
-      let local = lan == nil ? "" : "    \(field) daddr @lan\(version) accept\n"
+      let local =
+        lan == .closed || lanElements(isIPv6: isIPv6).isEmpty ? "" : "    \(field) daddr @lan\(version) accept\n"
       return switch cover(isIPv6: isIPv6) {
       case .nothing: "    meta nfproto ipv\(version) accept\n"
       case .everything: local

@@ -1,4 +1,6 @@
+import WG6Config
 import WG6Linux
+import WG6Protocol
 
 /// What must be there for as long as a tunnel is up, by its journal, and what of it is.
 ///
@@ -16,6 +18,11 @@ struct GuardedState: ~Copyable {
   /// How nft lists a table with these rules. What it lists after it was put there again is not taken for that: another
   /// program may have changed it meanwhile.
   private var listing: (rules: FirewallRules, text: String)?
+  /// Networks that the machine is in and that the tunnel does not leave outside; `nil` before the first look, when the
+  /// command has just told of them.
+  private var foreign: Set<IPPrefix>?
+  /// What changed besides, for people; whoever tells them takes it.
+  private var news: [String] = []
 
   init(_ tunnel: Tunnel) {
     self.tunnel = tunnel
@@ -39,6 +46,7 @@ struct GuardedState: ~Copyable {
   func assess() throws(TunnelError) -> Assessment {
     guard let now = try Present(tunnel) else { return .over }
     if now.entries != entries || now.filter?.others != filter?.others { return .changed }
+    if now.filter?.killSwitch?.networks != filter?.killSwitch?.networks || now.foreign != foreign { return .changed }
     if isTableDamaged(now) { return .damaged }
     if now.filter != nil, ownership == nil, now.table?.persists == true { return .changed }
     do throws(NetlinkError) {
@@ -57,6 +65,7 @@ struct GuardedState: ~Copyable {
     guard let now = try Present(tunnel) else { return nil }
     var restored: [String] = []
     let isChanged = now.entries != entries
+    noteForeign(now.foreign)
     if try restoreTable(now, isChanged) { restored.append("the firewall table") }
     // Before the rules that they lead past.
     if try tunnel.exemptEachOther(), !isChanged { restored.append("what leads other tunnels' datagrams past this one") }
@@ -100,13 +109,18 @@ struct GuardedState: ~Copyable {
     // What a command has just put there is right, but for tunnels that have come or gone since.
     if isChanged { filter = now.journalled }
     let isDamaged = isChanged ? now.table == nil : isTableDamaged(now)
-    if isDamaged || filter?.others != wanted.others {
+    let hasMoved = filter?.killSwitch?.networks != wanted.killSwitch?.networks
+    if isDamaged || hasMoved || filter?.others != wanted.others {
       ownership = nil
       do throws(FirewallError) {
         try Firewall.put(wanted)
       } catch {
         throw TunnelError("\(error)")
       }
+    }
+    if hasMoved, let killSwitch = wanted.killSwitch, killSwitch.lan != .closed {
+      let list = killSwitch.networks.isEmpty ? "none" : IPPrefix.list(killSwitch.networks)
+      news.append("the local networks that stay reachable past the tunnel are now: \(list)")
     }
     filter = wanted
     if ownership == nil {
@@ -115,6 +129,24 @@ struct GuardedState: ~Copyable {
       if listing?.rules != wanted { listing = list(wanted).map { (wanted, $0) } }
     }
     return isDamaged
+  }
+
+  /// What is to be said besides what was restored.
+  mutating func takeNews() -> [String] {
+    defer { news = [] }
+    return news
+  }
+
+  private mutating func noteForeign(_ now: Set<IPPrefix>) {
+    if let foreign {
+      let new = now.subtracting(foreign).sorted(by: IPPrefix.isOrdered)
+      if let first = new.first {
+        news.append(
+          "this machine is in \(IPPrefix.list(new)) now, which is no local network by its address and stays in the tunnel; "
+            + "ExcludedIPs = \(first) leaves it outside")
+      }
+    }
+    foreign = now
   }
 
   /// `nil` if it is deleted in this moment: the next event tells.
@@ -167,6 +199,8 @@ private struct Present {
   /// What it should say by now.
   let filter: FirewallRules?
   let table: FilterTables.State?
+  /// Networks that the machine is in, that the tunnel takes and that `lan` does not stand for; none without `lan`.
+  let foreign: Set<IPPrefix>
 
   /// `nil` where nothing is to be guarded: without its interface a tunnel has its kill switch, if that.
   init?(_ tunnel: Tunnel) throws(TunnelError) {
@@ -175,6 +209,13 @@ private struct Present {
     filter?.interface = tunnel.interface
     journalled = filter
     filter?.others = tunnel.othersWithDefaultRoutes()
+    let followsLAN = filter.map { $0.killSwitch != nil } ?? false
+    let believesLAN =
+      filter?.killSwitch.map { $0.lan != .closed } ?? false || journal.rules.contains { $0.destination != nil }
+    // What cannot be read is no network: nothing stays reachable then.
+    let connected =
+      followsLAN || believesLAN ? (try? NetlinkSocket().connectedNetworks(except: nil)) ?? [] : []
+    filter?.killSwitch?.networks = connected.filter(\.isLocalNetwork)
     self.filter = filter
     let isUp = journal.contains(.complete)
     do throws(NetlinkError) {
@@ -191,5 +232,11 @@ private struct Present {
       journal.entries.compactMap { entry in
         if case .route(let route) = entry, tables.contains(route.table) { route } else { nil }
       })
+    if believesLAN {
+      let taken = PrefixSet(routes.map(\.prefix) + (filter?.killSwitch?.covered ?? []))
+      foreign = Set(connected.filter { !$0.isLocalNetwork && taken.intersects($0) })
+    } else {
+      foreign = []
+    }
   }
 }

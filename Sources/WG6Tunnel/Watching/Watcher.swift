@@ -4,7 +4,7 @@ import SystemPackage
 import WG6Linux
 
 /// Watches over what keeps traffic in a tunnel: the firewall table, the rules and the routes of its default routes. What
-/// another program deletes is restored. Ends when the tunnel has gone down.
+/// another program deletes is restored, and where the machine comes into other networks, the kill switch follows. Ends when the tunnel has gone down.
 ///
 /// It holds no key. It changes something only while it has the tunnel's lock, or the command that has it says so, and only
 /// what the journal says: so it never restores what `down` or `reload` has just removed.
@@ -105,6 +105,7 @@ public struct Watcher: ~Copyable {
     do throws(TunnelError) {
       let restored = try guarded.restore()
       guard let restored else { return .over }
+      for line in guarded.takeNews() { log(line) }
       if restored.isEmpty {
         if !restorations.failure.isEmpty { note { $0.failure = "" } }
         return .fine

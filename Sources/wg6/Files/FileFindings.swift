@@ -9,7 +9,7 @@ extension ConfigurationSource {
 
   /// The networks around, where the file speaks of them.
   func connectedNetworks(for configuration: ConfigurationFile) throws -> [IPPrefix] {
-    configuration.namesLAN ? try LocalNetworks.connected(except: try? interface()) : []
+    configuration.excludesLAN ? try LocalNetworks.connected(except: try? interface()) : []
   }
 
   /// What `check` tells, and `up` and `reload` as warnings; see `ConfigurationFile.findings`.
@@ -26,12 +26,5 @@ extension ConfigurationSource {
     of configuration: ConfigurationFile
   ) -> (found: [EndpointName: Endpoint], failures: [FileMistake]) {
     configuration.lookUpEndpoints(named: path, retries: 0) { _, _ in }
-  }
-}
-
-extension ConfigurationFile {
-  /// Whether anything of it depends on the networks around.
-  fileprivate var namesLAN: Bool {
-    excludedIPs.includesLAN || peers.contains { $0.excludedIPs.includesLAN }
   }
 }

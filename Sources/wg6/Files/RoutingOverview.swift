@@ -17,7 +17,8 @@ struct RoutingOverview {
     connected: [IPPrefix]
   ) throws {
     names = try PeerNames()
-    self.connected = connected
+    // With 'lan' excluded, the main table is asked about local networks alone.
+    self.connected = configuration.excludesLAN ? connected.filter(\.isLocalNetwork) : connected
     self.file = file
     self.configuration = configuration
     self.coverage = coverage
