@@ -23,6 +23,13 @@ import Synchronization
     unsafe pools[index].withLock { unsafe $0.give(slot) }
   }
 
+  /// Zeroes what functions that have returned left on the stack of this thread, 128 KiB deep: a key of 32 bytes fits a
+  /// register, and registers are saved on the stack, by the dynamic linker too. Commands call it when they have read keys.
+  @inline(never)
+  package static func wipeStack() {
+    sodium_stackzero(128 << 10)
+  }
+
   /// Shows `body` all of it, in blocks of 32 bytes, in use or not: for tests that look for what should be gone, while no
   /// other thread works with secrets.
   package static func forEachBlock(_ body: (RawSpan) -> Void) {

@@ -1,20 +1,21 @@
 import CSodium
+import Glibc
 
-/// A growable byte buffer for text that may carry keys: what it held is zeroed when it grows, shrinks or ends.
+/// A growable byte buffer for text that may carry keys: locked against swapping as far as the system allows, left out of
+/// core dumps, and zeroed when it grows, shrinks or ends.
 @safe public struct WipedBytes: ~Copyable, @unchecked Sendable {
-  // SAFETY: owned by this value alone; `count` bytes of `capacity` are initialised.
+  // SAFETY: whole pages, owned by this value alone; `count` bytes of `capacity` are initialised.
   private var storage: UnsafeMutableRawPointer
   private var capacity: Int
   public private(set) var count = 0
 
   public init(minimumCapacity: Int = 256) {
-    capacity = max(minimumCapacity, 64)
-    unsafe storage = .allocate(byteCount: capacity, alignment: 16)
+    capacity = WipedBytes.wholePages(minimumCapacity)
+    unsafe storage = WipedBytes.allocate(capacity)
   }
 
   deinit {
-    unsafe sodium_memzero(storage, capacity)
-    unsafe storage.deallocate()
+    unsafe WipedBytes.deallocate(storage, capacity)
   }
 
   public var isEmpty: Bool { count == 0 }
@@ -65,12 +66,31 @@ import CSodium
 
   private mutating func reserve(_ wanted: Int) {
     guard wanted > capacity else { return }
-    let larger = max(wanted, capacity * 2)
-    let next = UnsafeMutableRawPointer.allocate(byteCount: larger, alignment: 16)
+    let larger = WipedBytes.wholePages(max(wanted, capacity * 2))
+    let next = unsafe WipedBytes.allocate(larger)
     unsafe next.copyMemory(from: storage, byteCount: count)
-    unsafe sodium_memzero(storage, capacity)
-    unsafe storage.deallocate()
+    unsafe WipedBytes.deallocate(storage, capacity)
     unsafe storage = next
     capacity = larger
+  }
+
+  private static let pageSize = Int(getpagesize())
+
+  private static func wholePages(_ byteCount: Int) -> Int {
+    (max(byteCount, 1) + pageSize - 1) / pageSize * pageSize
+  }
+
+  /// Pages of its own: to lock and unlock those of other buffers would be undone by each other.
+  private static func allocate(_ byteCount: Int) -> UnsafeMutableRawPointer {
+    let pages = unsafe mmap(nil, byteCount, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
+    guard let pages = unsafe pages, unsafe pages != MAP_FAILED else { fatalError("no memory for \(byteCount) bytes") }
+    // Out of core dumps too. Where there is no room under the limit (RLIMIT_MEMLOCK) it is used unlocked.
+    _ = unsafe sodium_mlock(pages, byteCount)
+    return unsafe pages
+  }
+
+  private static func deallocate(_ pages: UnsafeMutableRawPointer, _ byteCount: Int) {
+    unsafe sodium_memzero(pages, byteCount)
+    unsafe munmap(pages, byteCount)
   }
 }

@@ -71,6 +71,7 @@ public struct RemoteDevice {
       let isAbsent = error == .noSuchFileOrDirectory || error == .connectionRefused || error == .invalidArgument
       throw Failure(errno: isAbsent ? ENODEV : error.rawValue)
     }
+    SecretMemory.wipeStack()
     switch answer! {
     case .done(let status): return status
     case .refused(let number): throw Failure(errno: number)

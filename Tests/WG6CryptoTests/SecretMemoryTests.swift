@@ -1,3 +1,4 @@
+import Foundation
 import Testing
 
 @testable import WG6Crypto
@@ -99,6 +100,33 @@ import Testing
     }
     let content = array(bytes)
     #expect(content == model)
+  }
+
+  @Test(arguments: [1, 5000, 200_000])
+  func `are in locked pages that are left out of core dumps, also when they have grown`(
+    count: Int
+  ) throws {
+    var bytes = WipedBytes()
+    bytes.append([UInt8](repeating: 0x5A, count: count).span.bytes)
+    let ends = bytes.withBytes { span in
+      span.withUnsafeBytes { [UInt(bitPattern: $0.baseAddress!), UInt(bitPattern: $0.baseAddress! + $0.count - 1)] }
+    }
+    for address in ends { #expect(try flags(at: address).isSuperset(of: ["lo", "dd"])) }
+    _ = consume bytes
+  }
+
+  /// What the kernel is told to do with the page at `address`: proc_pid_smaps(5), VmFlags.
+  private func flags(at address: UInt) throws -> Set<Substring> {
+    let file = try #require(FileHandle(forReadingAtPath: "/proc/self/smaps"))
+    let text = try String(decoding: #require(try file.readToEnd()), as: UTF8.self)
+    var isThere = false
+    for line in text.split(separator: "\n") {
+      let words = line.split(separator: " ")
+      let ends = words[0].split(separator: "-").compactMap { UInt($0, radix: 16) }
+      if ends.count == 2 { isThere = (ends[0]..<ends[1]).contains(address) }
+      if isThere, words[0] == "VmFlags:" { return Set(words.dropFirst()) }
+    }
+    return []
   }
 
   @Test func `are zeroes where they were removed`() {

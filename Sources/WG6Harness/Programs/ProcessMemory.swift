@@ -4,6 +4,8 @@ import Foundation
 struct ProcessMemory {
   let pid: pid_t
   let mappings: [Mapping]
+  /// What was in each mapping, where it was copied.
+  private var copy: [(mapping: Mapping, bytes: Data)]?
 
   /// A row of pages, and what the kernel is told to do with them.
   struct Mapping {
@@ -43,6 +45,15 @@ struct ProcessMemory {
     self.mappings = mappings
   }
 
+  /// The same, with all that is in it now, to be searched for what is found out later.
+  func copied() throws -> ProcessMemory {
+    var whole = self
+    var copy: [(mapping: Mapping, bytes: Data)] = []
+    try read { mapping, _, bytes in copy.append((mapping, bytes)) }
+    whole.copy = copy
+    return whole
+  }
+
   /// Where any of `needles` is.
   func find(_ needles: [Data]) throws -> [Find] {
     var finds: [Find] = []
@@ -73,6 +84,7 @@ struct ProcessMemory {
 
   /// Hands over every mapping whole, where it is not absurdly large.
   private func read(_ body: (Mapping, UInt, Data) -> Void) throws {
+    if let copy { return copy.forEach { body($0.mapping, $0.mapping.range.lowerBound, $0.bytes) } }
     let descriptor = open("/proc/\(pid)/mem", O_RDONLY | O_CLOEXEC)
     guard descriptor >= 0 else { throw SystemFailure("read the memory of \(pid)") }
     defer { close(descriptor) }

@@ -83,11 +83,12 @@ extension Scenario {
     try lab.require(
       !look(neighbour.pid) && look(second.pid),
       "and it is undumpable: who could read its neighbour's memory can't open its")
+    try CommandSecrets(tunnel.client, lab).search()
   }
 }
 
 /// A key in each form that it takes on its way.
-private struct SecretText {
+struct SecretText {
   let name: String
   let base64: String
   let bytes: Data
@@ -101,6 +102,22 @@ private struct SecretText {
   var hexadecimal: String { bytes.map { String(format: "%02x", $0) }.joined() }
   /// What may be found of its text: the end of a buffer may cut some off.
   var texts: [Data] { [Data(base64.prefix(40).utf8), Data(hexadecimal.prefix(60).utf8)] }
+}
+
+extension ProcessMemory {
+  /// Where a secret is that it must not be: anything of `absent`, and of `locked` what is not in locked, undumpable memory.
+  func misplaced(locked: [SecretText], absent: [SecretText]) throws -> String? {
+    for secret in locked + absent {
+      let isAbsent = absent.contains { $0.bytes == secret.bytes }
+      for (what, needles) in [("", [secret.bytes]), ("the text of ", secret.texts)] {
+        let finds = try find(needles).filter { isAbsent || !$0.mapping.isKept }
+        if !finds.isEmpty {
+          return "\(what)\(secret.name) at \(finds.prefix(4).map(\.description).joined(separator: ", "))"
+        }
+      }
+    }
+    return nil
+  }
 }
 
 extension Program {

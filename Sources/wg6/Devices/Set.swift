@@ -34,6 +34,7 @@ struct Set: ParsableCommand {
     if !isEnded, let word = words.first, word.hasPrefix("-") { throw ValidationError("'set' has no option '\(word)'") }
     guard words.count >= 2 else { throw ValidationError("too few words") }
     let update = try SetArguments(words.dropFirst()).update
+    SecretMemory.wipeStack()
     try update.warnOfVainRemovals(from: words[0])
     do {
       let device = RemoteDevice(interface: words[0])

@@ -114,6 +114,7 @@ enum Resolution {
 
 /// A key in a file: 44 characters and white space behind them. An empty file stands for no key.
 enum KeyFile {
+  @inline(never)
   static func read<Key>(_ path: String, _ decode: (RawSpan) -> KeyChange<Key>?) throws -> KeyChange<Key> {
     let text: WipedBytes
     do {

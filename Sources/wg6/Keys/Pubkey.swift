@@ -9,10 +9,18 @@ struct Pubkey: ParsableCommand {
     discussion: "  wg6 pubkey < private.key")
 
   func run() throws {
+    let key = try publicKey()
+    SecretMemory.wipeStack()
+    try say(key.base64)
+  }
+
+  /// Of the private key on standard input, which is gone when this returns.
+  @inline(never)
+  private func publicKey() throws -> PublicKey {
     let text = try KeyText.read(from: STDIN_FILENO)
     let key = text.withBytes { bytes in KeyBase64.decode(bytes) { PrivateKey(bytes: $0) } ?? nil }
     guard let key else { throw KeyText.refusal }
-    try say(key.publicKey.base64)
+    return key.publicKey
   }
 }
 

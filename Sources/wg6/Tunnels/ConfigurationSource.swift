@@ -70,6 +70,7 @@ struct ConfigurationSource {
         let configuration = try ConfigurationFile(
           reading: bytes, named: path, dialect: dialect,
           addressBook: { () throws(FileMistakes) in try KnownKeys.read() })
+        SecretMemory.wipeStack()
         return try body(configuration, bytes)
       }
     } catch let error as FileMistakes {

@@ -1,6 +1,7 @@
 import ArgumentParser
 import Glibc
 import WG6Config
+import WG6Crypto
 import WG6Linux
 import WG6Tunnel
 
@@ -46,34 +47,50 @@ struct Up: ParsableCommand {
     try Rights.require(for: "up")
     let source = ConfigurationSource(named: tunnel)
     let interface = try source.interface()
-    let file = try source.tunnelFile(runsHooks: !noHooks)
-    var order = UpOrder(
-      file: file, daemon: try Daemon.locate(), program: try Daemon.ownPath(), retries: try Resolution.retries(),
-      waiting: Resolution.announce)
-    order.disabledOffloads = noOffload
-    order.stays = foreground
-
-    var signals = Signals.block()
-    let tunnel = Tunnel(interface, isVerbose: verbose, signals)
-    guard let child = try signals.ending({ try tunnel.attempt { try tunnel.up(order) } }) else { return }
+    var serving = try bringUp(interface, source)
+    guard let child = serving.child else { return }
+    // With the file its keys are gone, and what reading it has left behind.
+    SecretMemory.wipeStack()
     if verbose { complain("\(interface): serving until SIGINT or SIGTERM") }
     // A second signal ends a command of the file, and nothing else: the tunnel would stay as it is.
-    let serving = Tunnel(interface, isVerbose: verbose, isInterrupted: { false }, takeSignal: signals.take)
-    guard let ending = try signals.wait(for: child) else {
-      try serving.attempt {
-        try serving.down(runsHooks: !noHooks, reading: ConfigurationSource.forSaving)
+    let tunnel = Tunnel(interface, isVerbose: verbose, isInterrupted: { false }, takeSignal: serving.signals.take)
+    guard let ending = try serving.signals.wait(for: child) else {
+      try tunnel.attempt {
+        try tunnel.down(runsHooks: !noHooks, reading: ConfigurationSource.forSaving)
       }
       return
     }
     // Who deletes the interface has the daemon end well.
-    try serving.attempt {
-      try serving.daemonEnded(runsHooks: !noHooks, unexpectedly: ending != .exited(0))
+    try tunnel.attempt {
+      try tunnel.daemonEnded(runsHooks: !noHooks, unexpectedly: ending != .exited(0))
     }
     switch ending {
     case .exited(0): return
     case .exited(let status): throw failure("the daemon ended with status \(status)", at: interface)
     case .signalled(let signal): throw failure("the daemon ended by signal \(signal)", at: interface)
     }
+  }
+
+  /// A tunnel that is up, and what its command goes on with.
+  private struct Serving: ~Copyable {
+    var signals: Signals
+    /// The daemon, where the command stays.
+    let child: Child?
+  }
+
+  /// Reads the file and brings the tunnel up. When it returns, the file's keys are in no memory of this process but, as words
+  /// that were on their way, in the part of the stack that it had: so it is never part of its caller.
+  @inline(never)
+  private func bringUp(_ interface: String, _ source: ConfigurationSource) throws -> Serving {
+    var order = UpOrder(
+      file: try source.tunnelFile(runsHooks: !noHooks), daemon: try Daemon.locate(), program: try Daemon.ownPath(),
+      retries: try Resolution.retries(), waiting: Resolution.announce)
+    order.disabledOffloads = noOffload
+    order.stays = foreground
+    let signals = Signals.block()
+    let tunnel = Tunnel(interface, isVerbose: verbose, signals)
+    let child = try signals.ending { try tunnel.attempt { try tunnel.up(order) } }
+    return Serving(signals: signals, child: child)
   }
 }
 
