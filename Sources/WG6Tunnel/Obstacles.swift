@@ -210,6 +210,11 @@ extension Setup {
         "lan does not stand for \(IPPrefix.list(foreign.connected)): this machine is in it, but only private and "
           + "link-local networks are local. It stays in the tunnel; ExcludedIPs = \(first) leaves it outside")
     }
+    if !inTheTunnel.isEmpty {
+      warnings.append(
+        "this machine is in \(IPPrefix.list(inTheTunnel)), which the network of an Address overlaps: lan does not stand for "
+          + "what both have, and it stays in the tunnel")
+    }
     if let first = foreign.routed.first {
       warnings.append(
         "the main table's way to \(IPPrefix.list(foreign.routed)) is not taken: with lan its routes to local networks "

@@ -30,6 +30,8 @@ struct Setup {
   /// What the main table has a way to and `lan` does not stand for, although the file says `lan`: these networks stay in
   /// the tunnel. Those that are connected, and those behind a router.
   private(set) var foreign = MachineNetworks()
+  /// Local networks that the machine is in and that share addresses with the tunnel's own.
+  private(set) var inTheTunnel: [IPPrefix] = []
 }
 
 extension Setup {
@@ -89,7 +91,7 @@ extension Setup {
     rules = defaultFamilies.flatMap { isIPv6 in
       [PolicyRule(isIPv6: isIPv6, mark: mark, isInverted: true, table: mark!)]
         + (excludesLAN
-          ? Setup.localRules(isIPv6: isIPv6)
+          ? Setup.localRules(isIPv6: isIPv6) + Setup.innerRules(configuration, isIPv6: isIPv6, table: mark!)
           : [PolicyRule(isIPv6: isIPv6, table: NetlinkSocket.mainTable, suppressedPrefixLength: 0)])
     }
     // Answers to marked datagrams are looked up with the mark too, or the reverse path filter would drop them.
@@ -101,10 +103,13 @@ extension Setup {
       let excludesAll = configuration.excludedIPs.includesLAN
       killSwitch = KillSwitchRules(
         covered: (isOpen || excludesAll ? uncut : coverage).covered.prefixes,
-        networks: machine.connectedNetworks.filter(\.isLocalNetwork),
+        networks: LocalScope.networks(among: machine.connectedNetworks, besides: configuration.innerNetworks),
         lan: isOpen ? .networksAndGroups : excludesAll ? .networks : .closed)
     }
     if excludesLAN || configuration.killSwitch == .exceptLAN {
+      inTheTunnel = machine.connectedNetworks.filter { network in
+        network.isLocalNetwork && configuration.innerNetworks.contains(where: network.overlaps)
+      }
       foreign.connected = machine.connectedNetworks.filter { !$0.isLocalNetwork && coverage.covered.intersects($0) }
       foreign.routed = machine.routedNetworks.filter {
         excludesLAN && !$0.isLocalNetwork && coverage.covered.intersects($0)
@@ -124,6 +129,14 @@ extension Setup {
     LocalScope.networks.filter { $0.address.isIPv6 == isIPv6 }.map {
       PolicyRule(isIPv6: isIPv6, to: $0, table: NetlinkSocket.mainTable, suppressedPrefixLength: $0.length - 1)
     }
+  }
+
+  /// The networks of the tunnel's own addresses are in the tunnel, also where the main table has longer routes to them.
+  private static func innerRules(_ configuration: ConfigurationFile, isIPv6: Bool, table: UInt32) -> [PolicyRule] {
+    var seen: Set<IPPrefix> = []
+    return configuration.innerNetworks.filter { $0.address.isIPv6 == isIPv6 && $0.isLocalNetwork }
+      .filter { seen.insert($0).inserted }
+      .map { PolicyRule(isIPv6: isIPv6, to: $0, table: table) }
   }
 
   /// The first number from wg-quick's on whose routing table is nobody's.

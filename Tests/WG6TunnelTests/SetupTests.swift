@@ -160,6 +160,29 @@ import WG6Protocol
     for text in ["192.168.1.7", "fd01::7", "fe80::7"] { #expect(!taken.contains(address(text)), "\(text)") }
   }
 
+  @Test func `the network of the tunnel's own addresses is none outside, whoever says so`() throws {
+    let machine = Machine(
+      connectedNetworks: ["10.66.0.0/25", "10.0.0.0/8", "192.168.1.0/24", "fd66::/65", "fe80::/64"].map { prefix($0) })
+    let lines = "Address = 10.66.0.2/24, fd66::2/64, 10.7.0.1/32\nKillSwitch = lan"
+    for excluded in ["", "\nExcludedIPs = lan"] {
+      let setup = try setup(lines + excluded, "AllowedIPs = 0.0.0.0/0, ::/0", machine: machine)
+      let networks = PrefixSet(try #require(setup.firewall.killSwitch).networks)
+      for text in ["10.66.0.1", "10.66.0.200", "fd66::1"] { #expect(!networks.contains(address(text)), "\(text)") }
+      for text in ["10.66.1.1", "10.65.255.255", "10.7.0.1", "192.168.1.7", "fe80::1"] {
+        #expect(networks.contains(address(text)), "\(text)")
+      }
+      #expect(setup.inTheTunnel.map { "\($0)" } == ["10.66.0.0/25", "10.0.0.0/8", "fd66::/65"])
+      if excluded.isEmpty { continue }
+      // Asked before all rules to local networks: added behind them.
+      let last = [false, true].compactMap { isIPv6 in setup.rules.last { $0.isIPv6 == isIPv6 }?.description }
+      #expect(last == ["from all to 10.66.0.0/24 lookup 51820", "from all to fd66::/64 lookup 51820"])
+      let taken = PrefixSet(
+        setup.device.peers.flatMap(\.allowedIPs).compactMap { if case .add(let prefix) = $0 { prefix } else { nil } })
+      for text in ["10.66.0.1", "fd66::1"] { #expect(taken.contains(address(text)), "\(text)") }
+      #expect(!taken.contains(address("10.66.1.1")))
+    }
+  }
+
   @Test func `with lan excluded a split tunnel has its routes in a table of its own as well`() throws {
     let peer = "AllowedIPs = 8.0.0.0/6, 192.168.0.0/16\nEndpoint = a.example:1"
     let setup = try setup("ExcludedIPs = lan", peer, endpoints: ["a.example:1": "8.8.8.8"], machine: Self.around)

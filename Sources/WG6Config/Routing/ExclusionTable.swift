@@ -26,7 +26,7 @@ struct ExclusionTable: Sendable {
       guard !exclusions.isEmpty else { return }
       elements += zip(exclusions.prefixes, lines.prefixes).map { Element(prefix: $0, isLAN: false, line: $1) }
       if exclusions.includesLAN {
-        elements += connected.filter(\.isLocalNetwork).map { Element(prefix: $0, isLAN: true, line: lines.lan) }
+        elements += connected.map { Element(prefix: $0, isLAN: true, line: lines.lan) }
       }
       addresses = PrefixSet(elements.lazy.map(\.prefix))
     }
@@ -43,6 +43,7 @@ struct ExclusionTable: Sendable {
 
   /// With `addresses` left out as if [Interface] excluded them, on no line.
   init(_ configuration: ConfigurationFile, connected: [IPPrefix], leavingOut addresses: [IPAddress]) {
+    let connected = LocalScope.networks(among: connected, besides: configuration.innerNetworks)
     interface.add(configuration.excludedIPs, configuration.exclusionLines, connected: connected)
     if !addresses.isEmpty { interface.add(addresses) }
     guard configuration.peers.contains(where: { !$0.excludedIPs.isEmpty }) else { return }

@@ -33,7 +33,39 @@ public enum LocalScope {
     }
 }
 
+extension LocalScope {
+  /// What of `connected`, the networks that a machine is in, is local. What is also in `inner`, the networks of a tunnel's own
+  /// addresses, is not: a network outside that has it as well would lead past the tunnel what is for its other end.
+  public static func networks(among connected: [IPPrefix], besides inner: [IPPrefix]) -> [IPPrefix] {
+    connected.filter(\.isLocalNetwork).flatMap { network in
+      guard inner.contains(where: network.overlaps) else { return [network] }
+      var rest = PrefixSet([network])
+      for prefix in inner { rest.subtract(prefix) }
+      return rest.prefixes
+    }
+  }
+}
+
+extension ConfigurationFile {
+  /// The networks of the interface's own addresses, which are never local ones outside. An address alone has none.
+  public var innerNetworks: [IPPrefix] { addresses.compactMap(\.innerNetwork) }
+}
+
+extension InterfaceAddress {
+  /// The network that the address is in on its interface; `nil` for an address alone, and for a link-local one.
+  public var innerNetwork: IPPrefix? {
+    let network = IPPrefix(address, length: prefixLength)
+    let isLinkLocal = [LocalScope.networks[2], LocalScope.networks[6]].contains { $0.contains(address) }
+    return prefixLength < address.bitWidth && !isLinkLocal ? network : nil
+  }
+}
+
 extension IPPrefix {
+  /// Whether any address is in both.
+  public func overlaps(_ other: IPPrefix) -> Bool {
+    length <= other.length ? contains(other.address) : other.contains(address)
+  }
+
   /// Whether it lies inside a range that local networks have their addresses from. A wider prefix does not, even where it
   /// has such a range in it.
   public var isLocalNetwork: Bool {

@@ -81,9 +81,14 @@ private final class HostileLAN {
         "address add 8.8.8.2/24 dev wan", "address add 192.0.2.2/24 dev wan",
         "address add 2001:db8:99::2/64 dev wan nodad", "address add 2600::2/16 dev wan nodad",
       ]),
+    Claim(
+      name: "the tunnel's own network",
+      commands: ["address add 10.66.0.9/25 dev wan", "address add fd66::9/65 dev wan nodad"]),
   ]
 
   static let far = ["192.0.2.7", "8.8.8.8", "2001:db8:99::7", "2600::7"]
+  /// The other end of the tunnel, in the network of the tunnel's own addresses.
+  static let inner = ["10.66.0.1", "fd66::1"]
   static let printer = ["192.168.1.9", "fd01::9"]
   static let movedPrinter = ["10.9.0.9", "fd09::9"]
 
@@ -121,7 +126,7 @@ private final class HostileLAN {
       """
       [Interface]
       PrivateKey = \(keys.privateKey)
-      Address = 10.66.0.2/32, fd66::2/128
+      Address = 10.66.0.2/24, fd66::2/64
       \(form.settings)
 
       [Peer]
@@ -174,7 +179,8 @@ private final class HostileLAN {
     for address in Self.printer { try home.reach(address, within: 5) }
     var pings: [Ping] = []
     // Programs that choose the uplink themselves are for a kill switch alone to keep in.
-    for address in Self.far {
+    let targets = Self.far + Self.inner
+    for address in targets {
       pings.append(try home.startPing(address, count: 5, every: 0.05, "-W", "1"))
       if form.hasKillSwitch { pings.append(try home.startPing(address, count: 5, every: 0.05, "-W", "1", "-I", "wan")) }
     }
@@ -182,7 +188,7 @@ private final class HostileLAN {
       let isAnswered = try ping.program.wait(within: 20).succeeded
       // A kill switch alone changes no route: what these lead past the tunnel is stopped.
       if !isAnswered, !form.hasKillSwitch {
-        problems.append("\(form.name), \(when): no answer from \(Self.far[number])")
+        problems.append("\(form.name), \(when): no answer from \(targets[number])")
       }
     }
     watch.capture.stop()
@@ -198,7 +204,11 @@ private final class HostileLAN {
     let isRouted = claim.name.hasPrefix("routes through")
     // A kill switch alone takes no route away.
     if isRouted, !form.settings.contains("ExcludedIPs") { return }
-    let report = isRouted ? "way to 8.8.8.0/24, 192.0.2.0/24" : "lan does not stand for"
+    let isInner = claim.name.hasPrefix("the tunnel's own")
+    let report =
+      isRouted
+      ? "way to 8.8.8.0/24, 192.0.2.0/24"
+      : isInner ? "this machine is in 10.66.0.0/25, fd66::/65" : "lan does not stand for"
     if !check.output.contains(report) || check.status != 2 {
       problems.append("\(form.name): check does not report \(claim.name): \(check.output)\(check.complaints)")
     }
@@ -241,7 +251,7 @@ private final class HostileLAN {
       ])
     // The new network says that it knows the old addresses.
     var pings: [Ping] = []
-    for address in Self.printer + Self.far {
+    for address in Self.printer + Self.far + Self.inner {
       pings.append(try home.startPing(address, count: 5, every: 0.05, "-W", "1"))
       if form.hasKillSwitch { pings.append(try home.startPing(address, count: 5, every: 0.05, "-W", "1", "-I", "wan")) }
     }

@@ -215,7 +215,10 @@ private struct Present {
     // What cannot be read is no network: nothing stays reachable then.
     let connected =
       followsLAN || believesLAN ? (try? NetlinkSocket().connectedNetworks(except: nil)) ?? [] : []
-    filter?.killSwitch?.networks = connected.filter(\.isLocalNetwork)
+    let inner = journal.entries.compactMap { entry in
+      if case .address(let address) = entry { address.innerNetwork } else { nil }
+    }
+    filter?.killSwitch?.networks = LocalScope.networks(among: connected, besides: inner)
     self.filter = filter
     let isUp = journal.contains(.complete)
     do throws(NetlinkError) {
