@@ -17,7 +17,8 @@ struct `Tunnels beside each other and after a failure` {
       // It may be done before that point.
       _ = try space.wg6(["down", ours], environment: ["WG6_FAULT": "\(point)"])
       _ = try space.wg6(["down", ours])
-      #expect(try rules(space) == before, "down, killed at point \(point)")
+      let after = try rules(space)
+      #expect(after == before, "down, killed at point \(point)")
     }
     for point in 12...24 {
       _ = try space.wg6(["up", file], environment: ["WG6_FAULT": "\(point)"])
@@ -174,7 +175,7 @@ struct `Tunnels beside each other and after a failure` {
     let file = try configuration(space, "KillSwitch = yes", allowedIPs: "0.0.0.0/0, ::/0")
     let before = try rules(space)
     let script = """
-      mkdir -p /run/wg6 && mount -t tmpfs -o size=64k none /run/wg6 && \(Programs.wg6) up "$1" || exit 7
+      mkdir -p /run/wg6 && mount -t tmpfs -o size=64k,mode=0700 none /run/wg6 && \(Programs.wg6) up "$1" || exit 7
       # Its room is not for the journal.
       ln /run/wg6/\(space.interface).watching /run/wg6/kept
       head -c 100000 /dev/zero > /run/wg6/fill 2>/dev/null
