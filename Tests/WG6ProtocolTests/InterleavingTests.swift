@@ -123,6 +123,22 @@ import WG6Simulation
     #expect(alice.outbox.count == 1)
   }
 
+  @Test func `what begins to wait between a watcher's last look and its leaving is watched`() {
+    let waiting = Waiting()
+    #expect(waiting.begin(at: 3))
+    #expect(waiting.watch(now: 4) == 3)
+    waiting.end()
+    // The timer has fired, and the watcher has seen that nothing waits. A data thread still sees a watcher.
+    #expect(!waiting.begin(at: 5))
+    #expect(waiting.endWatch() == 5)
+    waiting.end()
+    #expect(!waiting.begin(at: 7))
+    #expect(waiting.stillWaiting() == 7)
+    waiting.end()
+    #expect(waiting.stillWaiting() == nil)
+    #expect(waiting.begin(at: 9))
+  }
+
   @Test func `a request for a handshake that comes after the handshake starts no other`() {
     let (bench, alice, bob) = pair()
     alice.push([alice.packet(to: bob)])

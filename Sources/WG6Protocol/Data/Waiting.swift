@@ -37,16 +37,20 @@ struct Waiting: ~Copyable {
   }
 
   /// Tells, to a watcher whose timer has fired, since when it waits; where it does not, the watch is over.
-  func stillWaiting() -> Nanoseconds? {
-    if let since = beganAt { return since }
+  func stillWaiting() -> Nanoseconds? { beganAt ?? endWatch() }
+
+  /// Ends the watch of a watcher that saw nothing wait, unless it began since.
+  ///
+  /// - Returns: since when it waits, if the watch goes on.
+  func endWatch() -> Nanoseconds? {
     isWatched.store(false, ordering: .sequentiallyConsistent)
     guard let since = beganAt else { return nil }
-    // It began just now, and whoever began it may have seen us still watching.
+    // The data thread that began it may have seen that it was still watched, and told the control path nothing.
     isWatched.store(true, ordering: .sequentiallyConsistent)
     return since
   }
 
-  /// Nothing waits and nobody watches.
+  /// Nothing waits, and the watch is over.
   func reset() {
     since.store(0, ordering: .relaxed)
     isWatched.store(false, ordering: .sequentiallyConsistent)
