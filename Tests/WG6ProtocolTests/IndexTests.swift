@@ -25,6 +25,17 @@ import WG6Simulation
     #expect(near < 10)
   }
 
+  /// What another implementation of the same network computes, with SipHash's example key.
+  @Test(
+    arguments: [
+      (0, 0xF26D_9486), (1, 0x3576_7925), (0x1234_5678, 0x3096_7492), (0xFFFF_FFFF, 0xA012_090F),
+    ] as [(UInt32, UInt32)])
+  func `the permutation is the one that it says it is`(value: UInt32, image: UInt32) {
+    let permutation = IndexPermutation(key: (0x0706_0504_0302_0100, 0x0F0E_0D0C_0B0A_0908))
+    #expect(permutation.encrypt(value) == image)
+    #expect(permutation.decrypt(image) == value)
+  }
+
   @Test(arguments: seeds) func `no index is given out twice while it is in use`(seed: UInt64) {
     var random = SeededRandom(seed: seed)
     let table = IndexTable(using: &random)
