@@ -93,7 +93,7 @@ public struct TableOwnership: ~Copyable, Sendable {
 }
 
 /// A connection to nftables; a table's owner is known by it.
-@safe private struct FilterSocket: ~Copyable, @unchecked Sendable {
+@safe struct FilterSocket: ~Copyable, @unchecked Sendable {
   // SAFETY: allocated in init, freed in deinit, lent to libnl for the length of a call; its one owner uses it.
   let socket: OpaquePointer
 
