@@ -113,6 +113,22 @@ extension SeededRandom {
     #expect(before - after == 599)
   }
 
+  @Test func `what was reclaimed is used again before there is more of it`() {
+    let peer = PeerReference.create(slot: 0)
+    defer { peer.destroy() }
+    var trie = AllowedIPs()
+    let snapshot = AllowedIPs.Snapshot()
+    for _ in 0..<100 {
+      for number: UInt64 in 0..<100 { _ = trie.insert(Pair.prefix(number), for: peer) }
+      trie.reclaim(trie.commit(to: snapshot))
+      for number: UInt64 in 0..<100 { trie.remove(Pair.prefix(number)) }
+      trie.reclaim(trie.commit(to: snapshot))
+    }
+    // A hundred leaves, the forks between them, and copies of both.
+    let room = trie.nodeCapacity
+    #expect(room <= 512)
+  }
+
   @Test func `are listed in the order they were given, and once given again at the end`() {
     let bench = Bench(seed: 1)
     let node = bench.addNode()

@@ -69,6 +69,7 @@ import WG6Simulation
       #expect(alice.errors.count == 1)
       guard let error = alice.errors.first else { return }
       #expect(error.count == 1280)
+      #expect(Array(error[..<8]) == [0x60, 0, 0, 0, 0x04, 0xD8, 58, 64], "no traffic class, no flow label, 64 hops")
       #expect(error[6] == 58 && error[40] == 1 && error[41] == code)
       #expect(Array(error[8..<24]) == Array(packet[24..<40]))
       #expect(Array(error[24..<40]) == Array(packet[8..<24]))

@@ -30,6 +30,19 @@ import WG6Simulation
     }
   }
 
+  @Test(arguments: seeds) func `of an address is that of its bytes`(seed: UInt64) {
+    var random = SeededRandom(seed: seed)
+    for _ in 0..<1000 {
+      let address = AddressBits(high: random.next(), low: random.next())
+      var checksum = InternetChecksum()
+      checksum.add(address)
+      let bytes = [address.high, address.low].flatMap { word in
+        (0..<8).map { UInt8(truncatingIfNeeded: word >> UInt64(56 - 8 * $0)) }
+      }
+      guard checksum.value == naiveChecksum(bytes) else { return fail("seed \(seed): \(bytes)") }
+    }
+  }
+
   @Test func `adds up from parts, and is left open for others to complete`() {
     let bytes = (0..<64).map { UInt8(truncatingIfNeeded: $0 &* 89) }
     var checksum = InternetChecksum()

@@ -266,6 +266,17 @@ import WG6Simulation
     #expect(pair.bob.received == [pair.toBob(1), pair.toBob(2)])
   }
 
+  @Test func `a private key that changes while a handshake is under way starts the next with the next packet`() {
+    let pair = Pair(seed: 14)
+    pair.alice.send(pair.toBob(1))
+    #expect(pair.world.wire.count == 1)
+    var random = SeededRandom(seed: 14)
+    pair.alice.change(to: PrivateKey(using: &random))
+    #expect(pair.world.wire.count == 1)
+    pair.alice.send(pair.toBob(2))
+    #expect(pair.world.wire.count == 2)
+  }
+
   @Test func `a private key that the peer learns of later is used by the first packet after that`() {
     let pair = Pair(seed: 15, keepalive: 25)
     pair.alice.send(pair.toBob(1))

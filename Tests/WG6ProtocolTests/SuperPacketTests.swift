@@ -207,6 +207,17 @@ private final class OffloadedPair {
     #expect(pair.bob.drops(.deviceRefusedPacket) == UInt64(expected.count))
   }
 
+  @Test func `are counted as lost one by one where the device takes neither them nor their pieces`() {
+    let pair = OffloadedPair(seed: 9)
+    var random = SeededRandom(seed: 9)
+    var tcp = OffloadedPair.packet(&random, payload: 4500)
+    tcp.isTCP = true
+    pair.takes = { $0[1] != 0 ? .refused : .failed }
+    pair.push([tcp.virtioHeader(1000) + tcp.bytes(.partial)])
+    pair.receive()
+    #expect(pair.bob.drops(.deviceRefusedPacket) == 5)
+  }
+
   @Test func `leave datagrams behind that the control path took the counters of`() {
     let peer = PeerReference.create(slot: 0)
     let keypair = makeKeypair(peer, firstCounter: Limits.rejectAfterMessages - 5)

@@ -96,6 +96,8 @@ import Synchronization
 
   /// Nodes in use, for tests and benchmarks.
   var nodeCount: Int { pool.used }
+  /// Nodes that there is memory for, for tests.
+  var nodeCapacity: Int { pool.capacity }
 
   // MARK: Path copying
 
@@ -198,6 +200,7 @@ import Synchronization
   private var slabs: [UnsafeMutablePointer<TrieNode>] = unsafe []
   private var free: [UnsafeMutablePointer<TrieNode>] = unsafe []
   private(set) var used = 0
+  var capacity: Int { unsafe slabs.count * TrieNodePool.nodesASlab }
 
   deinit {
     unsafe slabs.forEach { unsafe $0.deallocate() }
