@@ -89,6 +89,15 @@ import WG6Simulation
     #expect(bob.peer(alice).reference.dropCounts[.endpointUnreachable] == 19)
   }
 
+  @Test func `has no trace of a local end once the kernel chooses it, and another one where one is chosen`() {
+    let way = PackedPath(Path(to: place(1)))
+    let source = AddressBits(high: 0x0123_4567_89AB_CDEF, low: 0xFEDC_BA98_7654_3210)
+    let chosen = way.choosing(source, at: 7)
+    #expect(chosen.source == source && chosen.sourceInterface == 7 && chosen.isChosen)
+    #expect(chosen.withoutSource == way)
+    #expect(chosen.withoutSource.source == AddressBits(high: 0, low: 0))
+  }
+
   @Test func `is followed from one family to the other and back`() {
     let (_, alice, bob) = pair()
     let messages = data(2, alice, bob)

@@ -266,6 +266,26 @@ import WG6Simulation
     #expect(pair.bob.received == [pair.toBob(1), pair.toBob(2)])
   }
 
+  @Test func `a persistent keepalive may be sent every second`() {
+    let pair = Pair(seed: 9, keepalive: 1)
+    pair.world.run(for: 30 * Limits.second)
+    #expect(pair.world.wire.count { $0.type == 4 && $0.source == pair.alice.endpoint } == 30)
+  }
+
+  @Test func `a session that the peer began ends a try of our own, whose answer would bring a second one`() {
+    let bench = Bench(seed: 34)
+    let alice = bench.addNode(), bob = bench.addNode()
+    alice.add(bob)
+    bob.add(alice)
+    // Both write first. Only bob's initiation arrives, and a packet under the session that it brings.
+    alice.push([alice.packet(to: bob)])
+    alice.outbox = []
+    bob.push([bob.packet(to: alice, number: 3)])
+    bench.deliver()
+    #expect(alice.received == [bob.packet(to: alice, number: 3)])
+    #expect(alice.device.sessionCount == 1 && alice.device.indexCount == 1)
+  }
+
   @Test func `a private key that changes while a handshake is under way starts the next with the next packet`() {
     let pair = Pair(seed: 14)
     pair.alice.send(pair.toBob(1))

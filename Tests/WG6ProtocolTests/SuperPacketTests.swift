@@ -184,13 +184,20 @@ private final class OffloadedPair {
     let expected = [tcp, udp].flatMap { $0.split(1000).map { $0.bytes() } }
     func isShortTailed(_ group: [UInt8]) -> Bool { group[1] != 0 && group.count > 4500 }
     // A kernel that wants all segments alike.
-    pair.takes = { isShortTailed($0) ? .refused : .taken }
+    var refusals = 0
+    pair.takes = {
+      guard isShortTailed($0) else { return .taken }
+      refusals += 1
+      return .refused
+    }
     for _ in 0..<2 {
       pair.push(handed)
       pair.receive()
       #expect(try pair.segmentsWritten() == expected)
       pair.written = []
     }
+    // Two, as both were made before the first was refused.
+    #expect(refusals <= 2)
     // One that takes no super-packets at all, whatever it said.
     pair.takes = { $0[1] != 0 ? .refused : .taken }
     for round in 0..<2 {
