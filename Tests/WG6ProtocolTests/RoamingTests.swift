@@ -89,6 +89,24 @@ import WG6Simulation
     #expect(bob.peer(alice).reference.dropCounts[.endpointUnreachable] == 19)
   }
 
+  @Test func `is the same only where nothing differs that the kernel is told`() {
+    func path(
+      _ remote: (UInt64, UInt64) = (1, 2), isIPv6: Bool = true, port: UInt16 = 3, zone: UInt32 = 4,
+      _ source: (UInt64, UInt64)? = (5, 6), interface: UInt32 = 7
+    ) -> PackedPath {
+      PackedPath(
+        remote: AddressBits(high: remote.0, low: remote.1), isIPv6: isIPv6, port: port, zone: zone,
+        source: source.map { AddressBits(high: $0.0, low: $0.1) }, sourceInterface: interface)
+    }
+    #expect(path() == path())
+    #expect(path() == path().checked(9).reviewed(tunnelMTU: 1400))
+    let others = [
+      path((0, 2)), path((1, 0)), path(isIPv6: false), path(port: 0), path(zone: 0), path((1, 2), (0, 6)),
+      path((1, 2), (5, 0)), path((1, 2), nil), path(interface: 0),
+    ]
+    for (number, other) in others.enumerated() { #expect(path() != other, "\(number)") }
+  }
+
   @Test func `has no trace of a local end once the kernel chooses it, and another one where one is chosen`() {
     let way = PackedPath(Path(to: place(1)))
     let source = AddressBits(high: 0x0123_4567_89AB_CDEF, low: 0xFEDC_BA98_7654_3210)

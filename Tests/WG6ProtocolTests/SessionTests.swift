@@ -288,6 +288,31 @@ import WG6Simulation
     #expect(alice.device.sessionCount == 1 && alice.device.indexCount == 1)
   }
 
+  @Test func `data that nothing comes back for is noticed, also after sessions ended while earlier data waited`() {
+    let pair = Pair(seed: 35)
+    var removal = DeviceUpdate(), key = DeviceUpdate()
+    removal.privateKey = .remove
+    key.privateKey = pair.alice.device.status().privateKey.map { .set($0) } ?? .keep
+    for _ in 0..<2 {
+      pair.world.link = Link()
+      pair.alice.send(pair.toBob(1))
+      pair.world.run(for: Limits.second)
+      pair.world.link = .cut
+      pair.alice.send(pair.toBob(2))
+      pair.world.run(for: 3 * Limits.second)
+      pair.alice.configure(removal)
+      pair.alice.configure(key)
+    }
+    pair.world.link = Link()
+    pair.alice.send(pair.toBob(3))
+    pair.world.run(for: Limits.second)
+    pair.world.link = .cut
+    let before = pair.world.wire.count { $0.type == 1 }
+    pair.alice.send(pair.toBob(4))
+    pair.world.run(for: 16 * Limits.second)
+    #expect(pair.world.wire.count { $0.type == 1 } == before + 1)
+  }
+
   @Test func `a private key that changes while a handshake is under way starts the next with the next packet`() {
     let pair = Pair(seed: 14)
     pair.alice.send(pair.toBob(1))

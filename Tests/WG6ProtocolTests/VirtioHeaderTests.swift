@@ -86,6 +86,18 @@ private func refusal(_ header: [UInt8], _ packet: [UInt8]) -> OffloadError? {
     }
   }
 
+  @Test func `is refused with a packet that ends within its TCP or UDP header`() {
+    for packet in kinds {
+      let bytes = packet.bytes(.partial)
+      for length in packet.networkLength..<packet.networkLength + (packet.isTCP ? 20 : 8) {
+        var cut = Array(bytes[..<length])
+        let lengthField = packet.isIPv6 ? 4 : 2, said = packet.isIPv6 ? length - 40 : length
+        (cut[lengthField], cut[lengthField + 1]) = (UInt8(said >> 8), UInt8(said & 0xFF))
+        #expect(refusal(packet.virtioHeader(40), cut) == .malformedPacket)
+      }
+    }
+  }
+
   @Test func `is refused with a packet that cannot be cut into segments`() {
     func refused(_ packet: CraftedPacket, _ change: (inout [UInt8]) -> Void = { _ in }) -> OffloadError? {
       var bytes = packet.bytes(.partial)
