@@ -116,10 +116,10 @@ import WG6Simulation
     others[4] ^= 1
     for type in 1...4 as ClosedRange<UInt8> {
       others[0] = type
-      alice.push([ipv4(others), ipv6(others, fragment: [0, 1]), ipv6(others)])
+      alice.push([ipv4(others), ipv6(others)])
     }
     alice.push([ipv4(others, offset: 9), ipv6(others, fragment: [0, 9])])
-    #expect(alice.outbox.map(\.bytes.count) == Array(repeating: 1232 + 32, count: 14))
+    #expect(alice.outbox.map(\.bytes.count) == Array(repeating: 1232 + 32, count: 10))
     #expect(bytesOf(alice, ipv4(others + Array(repeating: 0, count: 1240 - 28 - 32))) == 1240 + 32)
     // A byte more, and it would come back in pieces, though every IPv6 link must carry as much.
     for length in [1241, 1280] {
@@ -132,11 +132,50 @@ import WG6Simulation
     others[0] = 5
     #expect(bytesOf(alice, ipv4(others)) == 64 + 32)
     #expect(bytesOf(alice, ipv6Packet(from: 1, to: 2, number: 0, size: 1280)) == 1280 + 32)
+    // No longer than fits its own interface: longer ones do not come back whole.
+    alice.device.routesChanged { _ in .init(interface: 2, tunnelMTU: 9000) }
+    others[0] = 4
+    #expect(bytesOf(alice, ipv4(others)) == 1408 + 32)
     alice.device.routesChanged { _ in .init(interface: 2, tunnelMTU: 60) }
     others[0] = 4
     #expect(bytesOf(alice, ipv4(others)) == nil, "through a tunnel that takes nothing")
     alice.device.routesChanged { _ in .init(interface: 2) }
     #expect(bytesOf(alice, ipv4(others)) == 64 + 32)
+  }
+
+  @Test func `drops datagrams that were cut into pieces, and no other pieces`() {
+    let (alice, datagram) = lost()
+    alice.device.routesChanged { _ in .init(interface: 2, tunnelMTU: 9000) }
+    var others = datagram
+    others[4] ^= 1
+    #expect(bytesOf(alice, ipv4(others, flags: 0x20)) == nil)
+    #expect(bytesOf(alice, ipv4(others, offset: 160)) == nil)
+    #expect(bytesOf(alice, ipv6(others, fragment: [0, 1])) == nil)
+    #expect(bytesOf(alice, ipv6(others, fragment: [5, 0])) == nil)
+    bench.wait(Limits.second)
+    // However long the first piece is.
+    let full = others + Array(repeating: 0, count: 9000)
+    #expect(bytesOf(alice, ipv4(full, flags: 0x20)) == nil)
+    #expect(bytesOf(alice, ipv4(others, offset: 160)) == nil)
+    // Of another datagram, or another machine's of that number.
+    let padded = 1408 + 32
+    var other = ipv4(others, offset: 160)
+    other[5] = 2
+    #expect(bytesOf(alice, other) == padded)
+    other[5] = 1
+    other[15] = 9
+    #expect(bytesOf(alice, other) == padded)
+    var otherIPv6 = ipv6(others, fragment: [5, 0])
+    otherIPv6[47] = 8
+    #expect(bytesOf(alice, otherIPv6) == padded)
+    // Not of WireGuard.
+    #expect(bytesOf(alice, ipv4(Array(repeating: 7, count: 64), flags: 0x20)) != nil)
+    // A while later the number may be used again.
+    bench.wait(Limits.second)
+    #expect(bytesOf(alice, ipv4(others, offset: 160)) == padded)
+    // Where no tunnel is on the way, pieces go out.
+    alice.device.routesChanged { _ in .init(interface: 2) }
+    #expect(bytesOf(alice, ipv4(others, flags: 0x20)) != nil)
   }
 
   /// The length of the datagram that `packet` becomes.

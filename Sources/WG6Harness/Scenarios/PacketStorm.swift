@@ -3,7 +3,8 @@ import Foundation
 extension Scenario {
   /// A packet must not go round for ever between two peers, each of whose endpoints is behind the other.
   static let packetStorm = Scenario(
-    "packet-storm", "an attacker with two keys makes each peer's endpoint an address behind the other"
+    "packet-storm", "an attacker with two keys makes each peer's endpoint an address behind the other",
+    needs: [.program("wireguard-go", package: "wireguard-go")]
   ) { lab in
     let tunnel = try Tunnel(in: lab)
     try tunnel.establish()
@@ -16,12 +17,17 @@ extension Scenario {
     try tunnel.server.sysctl(["net.ipv4.conf.all.rp_filter": "0", "net.ipv4.conf.front.rp_filter": "0"])
     try attacker.reach("203.0.113.1")
     try attacker.reach("2001:db8:200::1")
+    let foreign = try Node(on: tunnel.server, .wireguardGo, interface: "wg2")
+    try foreign.configure(listenPort: 51_822, peers: [])
+    try foreign.up(["10.69.0.1/24", "fd69::1/64"])
     let first = (node: tunnel.serverNode, port: Tunnel.port, inner: Tunnel.serverInner)
     let second = (node: inner.serverNode, port: 51_821, inner: InnerTunnel.server)
+    let third = (node: foreign, port: 51_822, inner: (v4: "10.69.0.1", v6: "fd69::1"))
     var number = 10
     for (what, other, mtus) in [
       ("one tunnel", first, (1420, 1340)), ("two tunnels", second, (1420, 1420)),
       ("two tunnels of 1,280 bytes", second, (1280, 1280)), ("two tunnels of 9,000 bytes", second, (9000, 9000)),
+      ("wireguard-go's tunnel", third, (1420, 1340)), ("wireguard-go's tunnel, of more", third, (1280, 1340)),
     ] {
       try tunnel.server.ip("link", "set", "wg0", "mtu", "\(mtus.0)")
       try tunnel.server.ip("link", "set", "wg1", "mtu", "\(mtus.1)")
@@ -76,7 +82,7 @@ private struct Storm {
     }
     Thread.sleep(forTimeInterval: 0.2)
     let moved = try zip(nodes, [one, other]).map { try $0.endpoint(of: $1.publicKey) } != endpoints
-    let interfaces = ["wg0", "wg1"]
+    let interfaces = ["wg0", "wg1", "wg2"]
     let before = try NetworkCounters(of: tunnel.server, interfaces: interfaces)
     _ = try tunnel.server.attempt(["ping", "-q", "-n", "-c", "1", "-W", "0.1", isIPv6 ? one.inner.v6 : one.inner.v4])
     Thread.sleep(forTimeInterval: Scenario.isLong ? 100 : 2)
@@ -91,8 +97,8 @@ private struct Storm {
 
   /// A key that `interface` knows.
   private func peer(of interface: Interface, number: Int) throws -> Insider {
-    let isFirst = interface.inner == Tunnel.serverInner
-    let network = isFirst ? (v4: "10.66.0.", v6: "fd66::") : (v4: "10.67.0.", v6: "fd67::")
+    // The machine's own address in it ends with 1.
+    let network = (v4: String(interface.inner.v4.dropLast()), v6: String(interface.inner.v6.dropLast()))
     let insider = try Insider(
       on: attacker, address: "203.0.113.2", inner: (network.v4 + "\(number)", network.v6 + "\(number)"),
       knowing: interface.node.keys.publicKey, at: "203.0.113.1", port: interface.port, targetInner: interface.inner)

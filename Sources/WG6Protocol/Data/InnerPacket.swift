@@ -50,15 +50,17 @@ extension InnerPacket {
     case nothing
     /// A handshake message or a cookie reply: the whole datagram, or the first piece of it.
     case handshake
-    /// A data message, whole or its first piece, or a later piece of any UDP datagram.
+    /// A data message, whole or its first piece.
     case data
+    /// A later piece of any UDP datagram.
+    case laterPiece
   }
 
   /// What of WireGuard it may carry.
   func carried(_ bytes: UnsafeRawBufferPointer) -> Carried {
     switch unsafe udpPayload(bytes) {
     case .none: return .nothing
-    case .laterPiece: return .data
+    case .laterPiece: return .laterPiece
     case .from(let start):
       guard bytes.count >= start + FieldLength.type else { return .nothing }
       switch unsafe InnerPacket.word(bytes, start) {
@@ -67,6 +69,18 @@ extension InnerPacket {
       default: return .nothing
       }
     }
+  }
+
+  /// What its pieces have in common if it is one; nil if it is whole. Of IPv6, as the kernel makes them: without other
+  /// extension headers.
+  func piece(_ bytes: UnsafeRawBufferPointer) -> PieceKey? {
+    let fragment: UInt8 = 44
+    guard isIPv6 else {
+      guard unsafe bytes[6] & 0x3F != 0 || bytes[7] != 0 else { return nil }
+      return PieceKey(source, destination, unsafe UInt32(bytes[4]) << 8 | UInt32(bytes[5]))
+    }
+    guard unsafe bytes[6] == fragment, bytes.count >= IPv6Header.length + 8 else { return nil }
+    return PieceKey(source, destination, unsafe InnerPacket.word(bytes, IPv6Header.length + 4))
   }
 
   /// What it has of a UDP datagram.
@@ -93,5 +107,44 @@ extension InnerPacket {
 
   private static func word(_ bytes: UnsafeRawBufferPointer, _ offset: Int) -> UInt32 {
     unsafe UInt32(littleEndian: bytes.loadUnaligned(fromByteOffset: offset, as: UInt32.self))
+  }
+}
+
+/// What the pieces of one packet have in common.
+struct PieceKey: Equatable {
+  let source: AddressBits
+  let destination: AddressBits
+  let identification: UInt32
+
+  init(_ source: AddressBits, _ destination: AddressBits, _ identification: UInt32) {
+    self.source = source
+    self.destination = destination
+    self.identification = identification
+  }
+}
+
+/// Datagrams whose first pieces were dropped just now: the others are of no use to anyone.
+struct CutDatagrams {
+  /// The pieces of one packet follow each other; numbers are used again later.
+  private static let memory = Limits.second
+
+  private struct Entry {
+    let key: PieceKey
+    let droppedAt: Nanoseconds
+  }
+
+  private var entries = InlineArray<16, Entry?>(repeating: nil)
+  private var next = 0
+
+  mutating func insert(_ key: PieceKey, at now: Nanoseconds) {
+    entries[next] = Entry(key: key, droppedAt: now)
+    next = (next + 1) % entries.count
+  }
+
+  func contains(_ key: PieceKey, at now: Nanoseconds) -> Bool {
+    for index in entries.indices {
+      if let entry = entries[index], entry.key == key, now.since(entry.droppedAt) < CutDatagrams.memory { return true }
+    }
+    return false
   }
 }

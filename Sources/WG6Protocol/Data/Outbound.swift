@@ -20,6 +20,7 @@ import WG6Crypto
   private var waiting: [PeerReference] = []
   private var stagedBytes = 0
   private var errors = ICMPErrors()
+  private var cut = CutDatagrams()
 
   /// Whether the control path has something to be told. The thread wakes it and sets this back.
   public var wantsControl = false
@@ -87,7 +88,11 @@ import WG6Crypto
     // The packet may answer one that has just confirmed a new session or moved the peer: it goes where the peer is now.
     if train.peer == peer, !train.isCurrent { flush(now: now, send: send) }
     let whole = train.peer == peer ? train.path.longestWhole : peer.longestWhole
-    let fit = unsafe Fit(UnsafeRawBufferPointer(bytes), packet, whole: whole)
+    let fit = unsafe Fit(UnsafeRawBufferPointer(bytes), packet, whole: whole, mtu: plane.mtu)
+    if fit.mayComeBack, unsafe isPieceOfDatagram(UnsafeRawBufferPointer(bytes), packet, fit, now: now) {
+      plane.drop(.packetTooBig, of: peer)
+      return nil
+    }
     guard segments.length(of: 0) <= fit.longest else {
       plane.drop(.packetTooBig, of: peer, count: segments.count)
       // Told of its length, the sender of another tunnel's datagram would cut it into pieces, see `Device.routesChanged`.
@@ -180,6 +185,18 @@ import WG6Crypto
 
   // MARK: Private
 
+  /// Whether the packet is a piece of a datagram of WireGuard that was cut because it was too long for this interface.
+  /// Those do not go into another tunnel: if they go round, each piece does so on its own. A later piece is known by the
+  /// first, which came before.
+  private mutating func isPieceOfDatagram(
+    _ bytes: UnsafeRawBufferPointer, _ packet: InnerPacket, _ fit: Fit, now: Nanoseconds
+  ) -> Bool {
+    guard let piece = unsafe packet.piece(bytes) else { return false }
+    if fit.carried == .laterPiece { return cut.contains(piece, at: now) }
+    cut.insert(piece, at: now)
+    return true
+  }
+
   /// What has to be done to the packet at `bytes`; nil where its virtio header does not go with it.
   private func segmentation(of bytes: UnsafeMutableRawBufferPointer) -> Segmentation? {
     var header = VirtioHeader()
@@ -220,7 +237,7 @@ import WG6Crypto
       let bytes = unsafe UnsafeRawBufferPointer(start: room, count: length)
       // It was one when it was staged.
       guard let packet = unsafe InnerPacket(bytes) else { continue }
-      let fit = unsafe Fit(bytes, packet, whole: train.path.longestWhole)
+      let fit = unsafe Fit(bytes, packet, whole: train.path.longestWhole, mtu: plane.mtu)
       guard length <= fit.longest else {
         plane.drop(.packetTooBig, of: peer)
         continue
@@ -275,8 +292,10 @@ private struct Fit {
 
   var mayComeBack: Bool { carried != .nothing }
 
-  /// - Parameter whole: what goes whole through another tunnel on the way; `Limits.longestPacket` where there is none.
-  init(_ bytes: UnsafeRawBufferPointer, _ packet: InnerPacket, whole: Int) {
+  /// - Parameters:
+  ///   - whole: what goes whole through another tunnel on the way; `Limits.longestPacket` where there is none.
+  ///   - mtu: the interface's own, in bytes, or 0.
+  init(_ bytes: UnsafeRawBufferPointer, _ packet: InnerPacket, whole: Int, mtu: Int) {
     guard whole < Limits.longestPacket else {
       longest = whole
       padded = 0
@@ -284,11 +303,13 @@ private struct Fit {
       return
     }
     // Tunnels that lead through each other in a circle can't tell their own datagrams, which come back in another's. But
-    // each round makes them longer, so that they end at the first tunnel that they do not go through whole. To get there
-    // at once they are padded as far as they may be, which a tunnel in a tunnel in a tunnel pays for.
+    // each round makes them longer, so that they end at the first tunnel that they do not go through whole, be it the next
+    // or this one. To get there at once they are padded as far as they may be, which a tunnel in a tunnel in a tunnel pays
+    // for.
     carried = unsafe packet.carried(bytes)
     let mayComeBack = carried != .nothing
     longest = mayComeBack ? whole : max(whole, Limits.smallestMTU)
-    padded = mayComeBack ? whole / Limits.paddingMultiple * Limits.paddingMultiple : 0
+    let most = mtu > 0 ? min(whole, mtu) : whole
+    padded = mayComeBack ? most / Limits.paddingMultiple * Limits.paddingMultiple : 0
   }
 }

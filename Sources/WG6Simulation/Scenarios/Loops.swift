@@ -9,9 +9,12 @@ extension Scenario {
   ) { world in
     let machine = Machine(in: world)
     let count = 1 + world.random.below(3)
+    // Another program's tunnel may be among them, but no two in a row.
+    let foreign = count > 1 && world.random.happens(0.3) ? 1 : nil
     for number in 0..<count {
       let address = IPAddress.v4(0xCB00_7101 + UInt32(number))
-      _ = machine.addTunnel(at: address, mtu: world.random.pick([1280, 1340, 1420, 1420, 4000, 9000, 15000]))
+      let mtu = world.random.pick([1280, 1340, 1420, 1420, 4000, 9000, 15000])
+      _ = machine.addTunnel(at: address, mtu: mtu, isForeign: number == foreign)
     }
     let insider = Insider(in: world, against: machine)
     // At least one key in each tunnel, and no fewer than two.

@@ -23,6 +23,8 @@ public final class Host {
 
   /// The machine that it is a tunnel of, together with others.
   weak var machine: Machine?
+  /// Whether it stands for another program's device: it does not mind where ways lead.
+  var isForeign = false
   /// Gets its datagrams in place of the network.
   var diversion: (([UInt8]) -> Void)?
 
@@ -331,7 +333,7 @@ public final class Host {
   /// Finds out where `path` leads, if that is not known yet, before anything is sent along it.
   private func review(_ path: PackedPath, of peer: PeerReference?) -> PackedPath {
     guard !path.isReviewed else { return path }
-    let reviewed = path.reviewed(tunnelMTU: machine?.tunnelMTU(along: path))
+    let reviewed = path.reviewed(tunnelMTU: isForeign ? nil : machine?.tunnelMTU(along: path))
     peer?.replace(path, by: reviewed)
     return reviewed
   }

@@ -29,13 +29,16 @@ public final class Machine {
 
   /// Adds a tunnel with a device at `address`. Its number, from 0 on, is in the addresses inside: 10.`number`.0.0/16 and
   /// fd`number`::/64, of which the machine itself has the first.
-  public func addTunnel(at address: IPAddress, mtu: Int) -> Tunnel {
+  ///
+  /// - Parameter isForeign: whether another program's device is behind it, which does not mind where ways lead.
+  public func addTunnel(at address: IPAddress, mtu: Int, isForeign: Bool = false) -> Tunnel {
     let number = tunnels.count
     let host = world.addHost("tunnel \(number)", at: address)
     host.endpoint = Endpoint(address: address, port: UInt16(51820 + number))
     let tunnel = Tunnel(host: host, index: UInt32(10 + number), mtu: mtu)
     host.machine = self
-    host.device.plane.interfaceIndex = tunnel.index
+    host.isForeign = isForeign
+    if !isForeign { host.device.plane.interfaceIndex = tunnel.index }
     host.device.plane.mtu = mtu
     tunnels.append(tunnel)
     return tunnel
