@@ -13,7 +13,7 @@ extension Scenario {
     let foreign = count > 1 && world.random.happens(0.3) ? 1 : nil
     for number in 0..<count {
       let address = IPAddress.v4(0xCB00_7101 + UInt32(number))
-      let mtu = world.random.pick([1280, 1340, 1420, 1420, 4000, 9000, 15000])
+      let mtu = world.random.pick([1280, 1340, 1420, 1420, 4000, 9000])
       _ = machine.addTunnel(at: address, mtu: mtu, isForeign: number == foreign)
     }
     let insider = Insider(in: world, against: machine)
