@@ -41,6 +41,7 @@ enum Seeds {
       SaveConfig = true
       KillSwitch = lan
       ClampMSS = yes
+      SpoofGuard = no
       ExcludedIPs = lan, 10.192.124.128/25
       [Peer]
       ExcludedIPs = fd00::/9 ::/1

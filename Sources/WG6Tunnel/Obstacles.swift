@@ -185,6 +185,13 @@ extension Tunnel {
   ) -> [FileMistake] {
     let configuration = file.configuration
     var warnings = file.findings(setup.coverage, endpoints)
+    if setup.firewall.hasGuard, !setup.firewall.isRequired, let problem = Firewall.absence {
+      warnings += configuration.withoutSilent([
+        FileMistake(
+          file: file.shownPath, line: configuration.linesOfSettings.interface,
+          message: "\(problem); other networks can send to the tunnel's addresses", warning: .noSpoofGuard)
+      ])
+    }
     if let warning = setup.mtuWarning {
       warnings += configuration.withoutSilent([
         FileMistake(

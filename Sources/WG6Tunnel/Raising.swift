@@ -89,6 +89,7 @@ extension Tunnel {
       let machine = try Machine.this(netlink, link: nil, mark: mark, taken: marksOfOthers())
       var setup = try Setup(configuration, interface: interface, endpoints: endpoints, machine: machine)
       setup.firewall.others = others
+      setup.firewall.sharers = sharers(of: setup)
       return setup
     } catch {
       throw TunnelError(error)

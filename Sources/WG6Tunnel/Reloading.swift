@@ -66,6 +66,7 @@ extension Tunnel {
         file.configuration, interface: interface,
         endpoints: endpoints.inUse(file.configuration, status, moved: moved), machine: machine, previousMark: mark)
       setup.firewall.others = othersWithDefaultRoutes()
+      setup.firewall.sharers = sharers(of: setup)
       let device = DeviceDifference(from: status, to: setup.device, movedEndpoints: moved, name: name)
       changes = try self.changes(to: setup, device, link, netlink, journal)
     } catch {

@@ -117,7 +117,8 @@ extension Setup {
     }
     firewall = FirewallRules(
       interface: interface, mark: mark,
-      guardedAddresses: addresses.map(\.address).filter { defaultFamilies.contains($0.isIPv6) },
+      guardedAddresses: configuration.guardsAgainstSpoofing ? addresses.map(\.address) : [],
+      guardedSources: configuration.guardsAgainstSpoofing ? Setup.guardedSources(configuration, coverage) : [],
       savesMarks: !defaultFamilies.isEmpty, killSwitch: killSwitch, clampsMSS: configuration.clampsMSS)
     // Domains alone are nothing to a resolver that has nobody to ask.
     resolver = configuration.resolver.servers.isEmpty ? nil : ResolverRequest(configuration.resolver)
@@ -137,6 +138,21 @@ extension Setup {
     return configuration.innerNetworks.filter { $0.address.isIPv6 == isIPv6 && $0.isLocalNetwork }
       .filter { seen.insert($0).inserted }
       .map { PolicyRule(isIPv6: isIPv6, to: $0, table: table) }
+  }
+
+  /// Sources that may come through the tunnel alone: in a family with a default route those of other prefixes.
+  private static func guardedSources(_ configuration: ConfigurationFile, _ coverage: Coverage) -> [IPPrefix] {
+    [false, true].flatMap { isIPv6 -> [IPPrefix] in
+      let networks = configuration.addresses.filter { $0.address.isIPv6 == isIPv6 }.map {
+        IPPrefix($0.address, length: $0.prefixLength)
+      }
+      guard coverage.hasDefaultRoute(isIPv6: isIPv6) else {
+        let isIdle = networks.isEmpty && !coverage.covered.prefixes.contains { $0.address.isIPv6 == isIPv6 }
+        return isIdle ? [] : [IPPrefix(isIPv6 ? .v6(high: 0, low: 0) : .v4(0), length: 0)]
+      }
+      return coverage.specificRoutes(cuttingOut: []).filter { $0.address.isIPv6 == isIPv6 }
+        + networks.filter { $0.length < $0.address.bitWidth }
+    }
   }
 
   /// The first number from wg-quick's on whose routing table is nobody's.

@@ -51,23 +51,52 @@ extension Tunnel {
 
   /// Puts the firewall's table in place of any before, or removes it where nothing is asked of it.
   ///
-  /// Who has no nftables can't have a kill switch; a tunnel goes on without the guard against forged packets.
+  /// Who has no nftables can't have a kill switch; a tunnel goes on without the guard against forged packets, or with as much
+  /// of it as the kernel knows: routes (CONFIG_NFT_FIB_INET) and sockets (CONFIG_NFT_SOCKET) are modules of their own.
   func close(_ rules: FirewallRules, _ journal: inout Journal) throws(TunnelError) {
     guard !rules.isEmpty else { return }
     tell("firewall table \(rules.tableName)\(rules.killSwitch == nil ? "" : ", with the kill switch")")
-    let isRequired = rules.killSwitch != nil || rules.clampsMSS
+    do throws(FirewallError) {
+      return try put(rules, &journal)
+    } catch {
+      if !rules.hasGuard || error == .unsupported { return try goOn(without: rules, error) }
+      warn("no whole guard against forged packets: \(error)")
+    }
+    var less = rules
+    less.guardedSources = []
+    do throws(FirewallError) {
+      return try put(less, &journal)
+    } catch {
+      less.guardedAddresses = []
+      if less.isEmpty { return }
+    }
+    do throws(FirewallError) {
+      try put(less, &journal)
+    } catch {
+      try goOn(without: less, error)
+    }
+  }
+
+  /// Of a kernel without nftables `warnings` has told.
+  private func goOn(without rules: FirewallRules, _ error: FirewallError) throws(TunnelError) {
+    if rules.isRequired { throw TunnelError("\(error)") }
+    if error != .unsupported { warn("no guard against forged packets: \(error)") }
+  }
+
+  private func put(_ rules: FirewallRules, _ journal: inout Journal) throws(FirewallError) {
+    let entry = Journal.Entry.firewall(digest: rules.digest, isKillSwitch: rules.killSwitch != nil)
+    var refusal: FirewallError?
     do throws(TunnelError) {
-      let entry = Journal.Entry.firewall(digest: rules.digest, isKillSwitch: rules.killSwitch != nil)
       try make(entry, .filter(rules), in: &journal) { () throws(TunnelError) in
-        do {
+        do throws(FirewallError) {
           try Firewall.put(rules)
         } catch {
+          refusal = error
           throw TunnelError("\(error)")
         }
       }
     } catch {
-      if isRequired { throw error }
-      warn("no guard against forged packets: \(error)")
+      throw refusal ?? FirewallError(reason: "\(error)", details: "")
     }
   }
 
@@ -158,6 +187,18 @@ extension Tunnel {
         throw TunnelError("\(error)")
       }
     }
+  }
+
+  /// Other interfaces that have guarded addresses, with a word on those that are no tunnels: neighbours there reach the
+  /// address.
+  func sharers(of setup: Setup) -> [Sharer] {
+    let addresses = setup.firewall.guardedAddresses
+    let all = Sharer.all(of: addresses, but: interface, tunnelsOnly: false)
+    let tunnels = Set(Sharer.all(of: addresses, but: interface, tunnelsOnly: true))
+    for sharer in all where !tunnels.contains(sharer) {
+      warn("Address \(sharer.address): \(sharer.interface) has it too, and packets to it are taken from there as well")
+    }
+    return all
   }
 
   /// Warns of what is strange about a file on this machine.

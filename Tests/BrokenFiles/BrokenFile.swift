@@ -171,6 +171,7 @@ extension BrokenFile {
     + ["", "1", "ye s!", "truefalse", "lan"].map { .interface("SaveConfig = \($0)", mention: "yes or no") }
     + ["", "1", "lan yes", "local", "offon"].map { .interface("KillSwitch = \($0)", mention: "yes, no or lan") }
     + ["", "1", "lan"].map { .interface("ClampMSS = \($0)", mention: "yes or no") }
+    + ["", "1", "lan"].map { .interface("SpoofGuard = \($0)", mention: "yes or no") }
     + ["", ",", "one-family", "+one-family", "-", "off"].map {
       .interface("Warnings = \($0)", mention: "Warnings")
     }
@@ -216,7 +217,7 @@ extension BrokenFile {
     }
     + [
       "PrivateKey = \(privateKey)", "ListenPort = 1", "FwMark = 1", "Address = 10.0.0.1", "MTU = 1420", "Table = off",
-      "DNS = 1.1.1.1", "KillSwitch = yes", "ClampMSS = yes", "PostUp = true", "SaveConfig = true",
+      "DNS = 1.1.1.1", "KillSwitch = yes", "ClampMSS = yes", "SpoofGuard = no", "PostUp = true", "SaveConfig = true",
     ].map {
       .peer($0, mention: "expected it in [Interface]")
     }

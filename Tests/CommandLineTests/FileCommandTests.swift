@@ -179,7 +179,7 @@ import Testing
     let folder = try Folder()
     let file = try folder.file(
       "s.conf",
-      "[Interface]\nExcludedIPs = 10.0.0.0/9\nClampMSS = yes\nAddress = 10.0.0.1\n[Peer]\nPublicKey = @laptop\nAllowedIPs = 10.0.0.0/8\n"
+      "[Interface]\nExcludedIPs = 10.0.0.0/9\nClampMSS = yes\nSpoofGuard = no\nAddress = 10.0.0.1\n[Peer]\nPublicKey = @laptop\nAllowedIPs = 10.0.0.0/8\n"
     )
     let outcome = try run(Programs.wg6, ["strip", file], environment: ["WG6_KEYS": folder.keys()])
     #expect(

@@ -143,6 +143,11 @@ struct Scenarios {
     .needs("lying-peer"))
   func lyingPeer() throws { try play("lying-peer") }
 
+  @Test(
+    "What only the tunnel may bring reaches no program by another interface, and what is genuine all arrives",
+    .needs("forged-packets"))
+  func forgedPackets() throws { try play("forged-packets") }
+
   @Test("What cannot go into the tunnel is answered at once, behind NAT as well", .needs("unreachable"))
   func unreachable() throws { try play("unreachable") }
 

@@ -17,6 +17,7 @@ import WG6Protocol
       \tPrivateKey = \(BrokenFile.privateKey)  # mine
       KillSwitch = yes # ours
       ClampMSS=yes
+      SpoofGuard = no
       DNS = 10.0.0.1, ~corp.example, example.org  # names\r
       DNS = ~only.example
       PostUp = echo # = x

@@ -118,7 +118,8 @@ import WG6Protocol
   ])
   func `the same word means the same in every key`(word: String, isOn: Bool) throws {
     let file = try configuration(
-      "[Interface]\nSaveConfig = \(word)\nKillSwitch = \(word)\nClampMSS = \(word)\n")
+      "[Interface]\nSaveConfig = \(word)\nKillSwitch = \(word)\nClampMSS = \(word)\nSpoofGuard = \(word)\n")
+    #expect(file.guardsAgainstSpoofing == isOn)
     #expect(file.savesConfiguration == isOn)
     #expect(file.killSwitch == (isOn ? .on : .off))
     #expect(file.clampsMSS == isOn)

@@ -120,5 +120,6 @@ import WG6Protocol
     #expect(file.killSwitch == expected)
     #expect(file.clampsMSS)
     #expect(try configuration("[Interface]\n").killSwitch == .off)
+    #expect(try configuration("[Interface]\n").guardsAgainstSpoofing)
   }
 }

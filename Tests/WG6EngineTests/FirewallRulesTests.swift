@@ -27,13 +27,26 @@ import WG6Protocol
     #expect(FirewallRules(interface: interface).tableName == table)
   }
 
-  @Test func `guard the addresses of each family`() throws {
+  @Test func `guard the addresses of each family, before all else`() throws {
     let rules = FirewallRules(
       interface: "wg0", guardedAddresses: try ["10.66.0.2", "fd66::2", "10.66.0.3"].map(address))
-    #expect(rules.script.contains("iifname != \"wg0\" ip daddr { 10.66.0.2, 10.66.0.3 } fib saddr type != local drop"))
-    #expect(rules.script.contains("iifname != \"wg0\" ip6 daddr { fd66:0:0:0:0:0:0:2 } fib saddr type != local drop"))
+    let head = "    iifname { \"lo\", \"wg0\" } accept\n    meta iifkind \"vrf\" accept\n"
+    #expect(
+      rules.script.contains(
+        head + "    ip daddr { 10.66.0.2, 10.66.0.3 } drop\n    ip6 daddr { fd66:0:0:0:0:0:0:2 } drop\n"))
     let one = FirewallRules(interface: "wg0", guardedAddresses: [try address("10.66.0.2")])
-    #expect(!one.script.contains("ip6 daddr"))
+    #expect(!one.script.contains("ip6 daddr") && !one.script.contains("forged"))
+  }
+
+  @Test func `guard sources as far as they are routed through the tunnel, default routes aside`() throws {
+    var rules = FirewallRules(interface: "wg0", guardedAddresses: [], guardedSources: [IPPrefix(.v4(0), length: 0)])
+    #expect(rules.script.contains("    ip saddr != 0.0.0.0 fib saddr oifname \"wg0\" jump forged\n"))
+    #expect(!rules.script.contains("set ") && !rules.script.contains("ip6 saddr"))
+    rules.guardedSources = [try #require(IPPrefix("10.0.0.0/8")), try #require(IPPrefix("fd00::/8"))]
+    #expect(rules.script.contains("    ip saddr != 0.0.0.0 ip saddr @routed4 fib saddr oifname \"wg0\" jump forged\n"))
+    #expect(rules.script.contains("    ip6 saddr != :: ip6 saddr @routed6 fib saddr oifname \"wg0\" jump forged\n"))
+    rules.mark = 7
+    #expect(rules.script.contains("socket mark { 7, \(ExecutionMark.outside(of: "wg0")) } accept"))
   }
 
   @Test func `know no set where everything is covered`() throws {

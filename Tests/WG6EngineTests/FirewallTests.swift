@@ -22,6 +22,10 @@ import WG6Protocol
         for mark in [nil, Self.mark] {
           var rules = FirewallRules(interface: "wg0", mark: mark)
           rules.guardedAddresses = try ["10.66.0.2", "fd66::2", "::ffff:10.66.0.2"].map { try #require(IPAddress($0)) }
+          // Of all, of some, and of a family alone.
+          rules.guardedSources = try prefixes(
+            lan == .closed ? ["0.0.0.0/0", "::/0"] : ["10.0.0.0/8", "10.2.0.0/16", "::/0"])
+          rules.sharers = lan == .closed ? [] : [Sharer(address: rules.guardedAddresses[0], interface: "lan")]
           rules.savesMarks = mark != nil
           rules.clampsMSS = true
           rules.killSwitch = KillSwitchRules(
@@ -32,7 +36,10 @@ import WG6Protocol
           let marking: Set<String> = mark == nil ? [] : ["restore-mark", "save-mark"]
           #expect(
             chains
-              == marking.union(["spoof-guard", "clamp-mss", "within", "without", "forward", "output", "postrouting"]))
+              == marking.union([
+                "spoof-guard", "source-guard", "forged", "clamp-mss", "within", "without", "forward", "output",
+                "postrouting",
+              ]))
         }
       }
     }
@@ -73,6 +80,9 @@ import WG6Protocol
       full, FirewallRules(interface: "wg0", clampsMSS: true),
       FirewallRules(interface: "wg0", mark: 7, killSwitch: KillSwitchRules(covered: try prefixes(["0.0.0.0/0"]))),
       FirewallRules(interface: "wg0", guardedAddresses: [.v4(0x0A42_0002)]),
+      FirewallRules(
+        interface: "wg0", guardedAddresses: [.v4(0x0A42_0002)], guardedSources: try prefixes(["10.0.0.0/8", "::/0"])),
+      FirewallRules(interface: "wg0", guardedSources: try prefixes(["0.0.0.0/0", "fd00::/8"])),
     ]
     for before in kinds {
       for after in kinds {

@@ -30,11 +30,13 @@ import WG6Protocol
 
   private static let filter: FirewallRules = {
     var rules = FirewallRules(
-      interface: "", mark: 51820, guardedAddresses: [address("10.0.0.1"), address("fd00::1")], savesMarks: true,
+      interface: "", mark: 51820, guardedAddresses: [address("10.0.0.1"), address("fd00::1")],
+      guardedSources: [prefix("0.0.0.0/0"), prefix("fd00::/8")], savesMarks: true,
       killSwitch: KillSwitchRules(
         covered: [prefix("10.0.0.0/8"), prefix("::/0")], networks: [prefix("10.1.0.0/16"), prefix("fe80::/64")],
         lan: .networks), clampsMSS: true)
     rules.formerMark = 7
+    rules.sharers = [Sharer(address: address("fd00::1"), interface: "a=b+c")]
     rules.others = [OtherTunnel(interface: "a=b+c", mark: 1), OtherTunnel(interface: "wg1", mark: .max)]
     return rules
   }()

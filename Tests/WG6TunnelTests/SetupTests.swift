@@ -23,7 +23,7 @@ import WG6Protocol
     let setup = try setup("Address = 10.0.0.1/24", "AllowedIPs = 10.0.0.0/8, 2001:db8::/32, 10.1.0.0/16")
     #expect(setup.routes.map { "\($0.prefix)" } == ["2001:db8::/32", "10.1.0.0/16", "10.0.0.0/8"])
     #expect(setup.routes.allSatisfy { $0.table == 254 })
-    #expect(setup.rules.isEmpty && setup.settings.isEmpty && setup.firewall.isEmpty)
+    #expect(setup.rules.isEmpty && setup.settings.isEmpty)
     #expect(setup.mark == nil && setup.device.firewallMark == 0)
   }
 
@@ -38,7 +38,23 @@ import WG6Protocol
     #expect(setup.rules[0].isInverted && setup.rules[0].mark == 51821 && setup.rules[0].table == 51821)
     #expect(setup.rules[1].suppressedPrefixLength == 0 && setup.rules[1].table == 254)
     #expect(setup.settings.isEmpty)
-    #expect(setup.firewall.guardedAddresses == [address("fd00::1")])
+    #expect(setup.firewall.savesMarks)
+  }
+
+  @Test func `guards its addresses, and sources as far as no default route is meant, whatever its table`() throws {
+    for table in ["auto", "off", "77"] {
+      let both = try setup(
+        "Table = \(table)\nAddress = 10.0.0.1/24, fd00::1/64", "AllowedIPs = ::/0, fd07::/32, 10.1.0.0/16")
+      #expect(both.firewall.guardedAddresses == [address("10.0.0.1"), address("fd00::1")])
+      #expect(both.firewall.guardedSources == [prefix("0.0.0.0/0"), prefix("fd07::/32"), prefix("fd00::/64")])
+    }
+    // A family that the tunnel has nothing of costs its packets nothing.
+    let one = try setup("Address = 10.0.0.1/32", "AllowedIPs = 10.1.0.0/16")
+    #expect(one.firewall.guardedSources == [prefix("0.0.0.0/0")])
+    // What is excluded may come from anywhere.
+    let cut = try setup("Address = 10.0.0.1/32\nExcludedIPs = 10.1.0.0/17", "AllowedIPs = 0.0.0.0/0, 10.1.0.0/16")
+    #expect(cut.firewall.guardedSources == [prefix("10.1.128.0/17")])
+    #expect(try setup("SpoofGuard = no\nAddress = 10.0.0.1/24", "AllowedIPs = 10.1.0.0/16").firewall.isEmpty)
   }
 
   @Test func `the file's mark is taken, and names the table`() throws {

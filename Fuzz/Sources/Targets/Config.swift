@@ -144,6 +144,7 @@ extension FuzzTarget {
     lines += file.hooks.preDown.map { "PreDown = \($0)" } + file.hooks.postDown.map { "PostDown = \($0)" }
     if file.savesConfiguration { lines.append("SaveConfig = true") }
     if file.clampsMSS { lines.append("ClampMSS = yes") }
+    if !file.guardsAgainstSpoofing { lines.append("SpoofGuard = no") }
     switch file.killSwitch {
     case .off: break
     case .on: lines.append("KillSwitch = yes")

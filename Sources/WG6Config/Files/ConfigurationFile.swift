@@ -47,6 +47,8 @@ public struct ConfigurationFile: Sendable {
   public internal(set) var excludedIPs = Exclusions()
   public internal(set) var killSwitch = KillSwitch.off
   public internal(set) var clampsMSS = false
+  /// `SpoofGuard`: what only the tunnel may bring is dropped where it comes by another interface.
+  public internal(set) var guardsAgainstSpoofing = true
   public internal(set) var peers: [Peer] = []
   /// What was accepted, as `wg` does, and still looks like a slip of one line. `findings` tells what the lines mean
   /// together.

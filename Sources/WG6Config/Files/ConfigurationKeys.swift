@@ -8,7 +8,7 @@ enum ConfigurationKeys {
     "Address", "DNS", "MTU", "Table", "PreUp", "PostUp", "PreDown", "PostDown", "SaveConfig",
   ]
   /// What nobody knows but us.
-  static let extensions = ["ExcludedIPs", "KillSwitch", "ClampMSS", "Warnings"]
+  static let extensions = ["ExcludedIPs", "KillSwitch", "ClampMSS", "SpoofGuard", "Warnings"]
 
   /// Of which several add up instead of the last one counting.
   static let repeatable = [

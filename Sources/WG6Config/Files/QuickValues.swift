@@ -38,6 +38,8 @@ extension ConfigurationReader {
       if let isOn = choice(key, value, written, or: "lan") { result.killSwitch = isOn ? .on : .off }
     case "ClampMSS":
       if let clamps = choice(key, value, written) { result.clampsMSS = clamps }
+    case "SpoofGuard":
+      if let guards = choice(key, value, written) { result.guardsAgainstSpoofing = guards }
     case "Warnings": readWarnings(written)
     case "ExcludedIPs":
       let found = exclusions(written)

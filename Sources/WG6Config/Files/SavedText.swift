@@ -58,6 +58,7 @@ extension ConfigurationFile {
     case .exceptLAN: lines.append("KillSwitch = lan")
     }
     if clampsMSS { lines.append("ClampMSS = yes") }
+    if !guardsAgainstSpoofing { lines.append("SpoofGuard = no") }
     return lines + excludedIPs.written
   }
 

@@ -31,6 +31,7 @@ public enum Warning: String, CaseIterable, Sendable {
   case unknownName = "unknown-name"
   case narrowPath = "narrow-path"
   case foreignNetwork = "foreign-network"
+  case noSpoofGuard = "no-spoof-guard"
 }
 
 /// `Warnings`: which are silent.

@@ -54,7 +54,7 @@ private struct DefaultRouter {
     try lan.reachesItsGateways()
   }
 
-  func up(clampsMSS: Bool, table: String = "auto") throws {
+  func up(clampsMSS: Bool, table: String = "auto", guards: Bool = true) throws {
     try Files.write(
       """
       [Interface]
@@ -62,6 +62,7 @@ private struct DefaultRouter {
       Address = \(Self.inner[0])/24, \(Self.inner[1])/64
       Table = \(table)
       ClampMSS = \(clampsMSS ? "yes" : "no")
+      SpoofGuard = \(guards ? "yes" : "no")
 
       [Peer]
       PublicKey = \(server.keys.publicKey)
@@ -106,8 +107,8 @@ private struct DefaultRouter {
 
   /// A neighbour writes to the router's address in the tunnel, past the tunnel.
   func forgedPackets() throws {
-    for (table, isAnswered) in [("auto", false), ("off", true)] {
-      try up(clampsMSS: false, table: table)
+    for (table, isAnswered) in [("auto", false), ("off", false), ("off", true)] {
+      try up(clampsMSS: false, table: table, guards: !isAnswered)
       for address in Self.inner {
         // Its own routes would send it to the router anyway, which is all that a neighbour needs.
         if isAnswered { try laptop.reach(address) }
@@ -115,8 +116,8 @@ private struct DefaultRouter {
         try lab.require(
           answer == isAnswered,
           isAnswered
-            ? "without a default route \(address) is an address like others, and answers"
-            : "with it \(address) does not answer to a neighbour who writes past the tunnel")
+            ? "with SpoofGuard = no \(address) is an address like others, and answers"
+            : "Table = \(table): \(address) does not answer to a neighbour who writes past the tunnel")
       }
       try frontend.down("home", on: home).orThrow()
     }

@@ -31,6 +31,8 @@ private struct LyingPeerStage {
   /// Excluded from the tunnel, and reached by the host's own router.
   static let excluded = "2001:db8:7::7"
   static let own = (v4: "10.66.0.2", v6: "fd66::2")
+  /// A machine on the host's link that the peer would like to have the host's datagrams.
+  static let thief = "198.51.100.66"
 
   init(in lab: Lab) throws {
     self.lab = lab
@@ -39,7 +41,7 @@ private struct LyingPeerStage {
     let router = try lab.host("router")
     try lab.cable(
       host.port("wan", "198.51.100.2/24", "2001:db8:100::2/64"),
-      router.port("lan", "198.51.100.1/24", "2001:db8:100::1/64"))
+      router.port("lan", "198.51.100.1/24", "\(Self.thief)/24", "2001:db8:100::1/64"))
     try lab.cable(
       router.port("net", "203.0.113.2/24", "2001:db8:200::2/64"),
       server.port("wan", "203.0.113.1/24", "2001:db8:200::1/64"))
@@ -55,6 +57,7 @@ private struct LyingPeerStage {
     try node.up(["10.66.0.1/24", "fd66::1/64"])
     liar = try LyingRouter(on: server, "wg0")
     try host.reach("203.0.113.1")
+    try host.reach(Self.thief)
     try host.reach(Self.excluded)
     try waitUntil("no address is tentative any longer") { try !host.shell("ip -6 addr").output.contains("tentative") }
   }
@@ -80,7 +83,24 @@ private struct LyingPeerStage {
     try write(excluding: frontend.implementation == .wg6)
     try frontend.up("home", on: host).orThrow()
     try require(LinkState(of: host), unharmedBy: [Self.excluded])
+    try requireOwnRouter()
     try frontend.down("home", on: host).orThrow()
+  }
+
+  /// In the name of the host's own router, the peer says that datagrams to it are better sent by another machine there.
+  private func requireOwnRouter() throws {
+    let seen = try host.capture(on: "home", "icmp[0] = 5")
+    for _ in 0..<3 {
+      try liar.redirect(
+        "203.0.113.1", by: Self.thief, from: "198.51.100.1", outer: "198.51.100.2", to: Self.own.v4)
+      Thread.sleep(forTimeInterval: 0.2)
+    }
+    try waitUntil("redirects have come through the tunnel", within: 5) { !seen.digest().trimmed.isEmpty }
+    seen.stop()
+    let way = try host.run("ip", "-4", "route", "get", "203.0.113.1", "mark", "51820").output
+    try lab.require(
+      way.contains("via 198.51.100.1 ") && !way.contains("redirected"),
+      "IPv4 redirects from the peer, in the name of the own router, lead its datagrams nowhere else", way)
   }
 
   /// wg-quick starts the daemon and knows nothing of these settings.

@@ -16,7 +16,8 @@ struct KnownDifference: Sendable {
   /// In the order of the documentation.
   static let all: [KnownDifference] =
     [
-      protocolNumber, mtu, endpointRoutes, marks, autoconfiguration, emptyAllowedIPs, failingPreDown, savedLinkLocal,
+      protocolNumber, mtu, endpointRoutes, marks, spoofGuard, autoconfiguration, emptyAllowedIPs, failingPreDown,
+      savedLinkLocal,
       savedSearchDomains, validMark,
     ] + ofFiles
 
@@ -119,6 +120,28 @@ struct KnownDifference: Sendable {
       difference.right.subtract(all)
       difference.left.subtract(theirs.map { Fact(.firewall, $0) })
     }
+  }
+
+  static let spoofGuard = KnownDifference(
+    name: "the guard against forged packets",
+    wgQuick:
+      "with a default route, drops packets to the interface's addresses that come from elsewhere, unless from an "
+      + "address of this machine",
+    wg6: "drops them in every tunnel, whatever address they come from, and so it does packets from addresses that are "
+      + "routed through the tunnel; takes no IPv4 redirects out of the tunnel; `SpoofGuard = no` turns it off",
+    reason:
+      "a neighbour on the uplink reaches the inside of a split tunnel as well, and IPv6 takes forged packets from a "
+      + "machine's own addresses"
+  ) { quick, difference in
+    let places = [" prerouting -300: ", " prerouting -145: ", " chain forged: "]
+    let ours = difference.right.filter { fact in fact.area == .firewall && places.contains { fact.text.contains($0) } }
+    // What wg-quick guards must be guarded here.
+    difference.left = difference.left.filter { fact in
+      guard fact.area == .firewall, fact.text.hasSuffix(", fib [saddr] type != local, drop") else { return true }
+      let condition = fact.text.split(separator: ", ").first { $0.contains(" daddr ") } ?? "nothing"
+      return !ours.contains { $0.text.hasSuffix(" prerouting -300: \(condition), drop") }
+    }
+    difference.right.subtract(ours)
   }
 
   static let autoconfiguration = KnownDifference(

@@ -52,7 +52,7 @@ public struct FirewallError: Error, Sendable, Equatable, CustomStringConvertible
 
   static let unsupported = FirewallError(
     reason:
-      "this kernel has no nftables (CONFIG_NF_TABLES_INET), which default routes, the kill switch and ClampMSS need",
+      "this kernel has no nftables (CONFIG_NF_TABLES_INET), which the guard against forged packets, the kill switch and ClampMSS need",
     details: "")
 
   init(reason: String, details: String) {

@@ -12,9 +12,14 @@ public struct FirewallRules: Hashable, Sendable {
   public var mark: UInt32?
   /// Another that they may have as well, while the mark is changed.
   public var formerMark: UInt32?
-  /// Addresses of the interface that packets may be sent to through it alone. Needed where the default route makes every
-  /// source address plausible on every interface: a neighbour could otherwise talk to the inside of the tunnel.
+  /// Addresses of the interface that packets may be sent to through it alone: a neighbour could otherwise talk to the inside
+  /// of the tunnel.
   public var guardedAddresses: [IPAddress]
+  /// Within these prefixes, a packet whose source is routed through the interface must come through it. A prefix of length 0
+  /// stands for its whole family.
+  public var guardedSources: [IPPrefix]
+  /// Other interfaces that have guarded addresses too.
+  public var sharers: [Sharer] = []
   /// Whether answers to the tunnel's own datagrams get `mark` again, so that reverse path filters find their way.
   public var savesMarks: Bool
   public var killSwitch: KillSwitchRules?
@@ -24,20 +29,24 @@ public struct FirewallRules: Hashable, Sendable {
   public var clampsMSS: Bool
 
   public init(
-    interface: String, mark: UInt32? = nil, guardedAddresses: [IPAddress] = [],
+    interface: String, mark: UInt32? = nil, guardedAddresses: [IPAddress] = [], guardedSources: [IPPrefix] = [],
     savesMarks: Bool = false,
     killSwitch: KillSwitchRules? = nil, clampsMSS: Bool = false
   ) {
     self.interface = interface
     self.mark = mark
     self.guardedAddresses = guardedAddresses
+    self.guardedSources = guardedSources
     self.savesMarks = savesMarks
     self.killSwitch = killSwitch
     self.clampsMSS = clampsMSS
   }
 
   /// Whether there is nothing to filter.
-  public var isEmpty: Bool { guardedAddresses.isEmpty && !savesMarks && killSwitch == nil && !clampsMSS }
+  public var isEmpty: Bool { !hasGuard && !savesMarks && killSwitch == nil && !clampsMSS }
+
+  /// Whether there can be no tunnel without it.
+  var isRequired: Bool { killSwitch != nil || clampsMSS }
 
   /// `wg6-IF`; of what nft takes in no name, `=` and `+`, the code stands there behind a slash.
   public var tableName: String {
@@ -78,7 +87,7 @@ public struct FirewallRules: Hashable, Sendable {
     let former =
       needless.map { "add chain inet \(tableName) \($0)" }
       + needless.map { "delete chain inet \(tableName) \($0)" }
-      + KillSwitchRules.sets.flatMap { set in
+      + (FirewallRules.setsOfGuard + KillSwitchRules.sets).flatMap { set in
         [
           "add set inet \(tableName) \(set.name) { type \(set.type); flags interval; auto-merge; }",
           "delete set inet \(tableName) \(set.name)",
@@ -92,11 +101,11 @@ public struct FirewallRules: Hashable, Sendable {
   static func deletion(of name: String) -> String { "delete table inet \(name)\n" }
 
   /// All chains that a table may have, but for those of the kill switch.
-  private static let chains = ["spoof-guard", "restore-mark", "save-mark", "clamp-mss"]
+  private static let chains = chainsOfGuard + ["restore-mark", "save-mark", "clamp-mss"]
 
   private var sections: [String] {
     var sections: [String] = []
-    if !guardedAddresses.isEmpty { sections.append(spoofGuard) }
+    if hasGuard { sections.append(spoofGuard) }
     if savesMarks, let mark { sections.append(marks(mark)) }
     if let killSwitch {
       sections.append(
@@ -120,23 +129,7 @@ public struct FirewallRules: Hashable, Sendable {
     return "meta mark 0x" + String(repeating: "0", count: 8 - digits.count) + digits + " accept"
   }
 
-  private var quotedInterface: String { "\"\(interface)\"" }
-
-  private var spoofGuard: String {
-    let rules = [false, true].map { isIPv6 in
-      let addresses = guardedAddresses.filter { $0.isIPv6 == isIPv6 }
-      guard !addresses.isEmpty else { return "" }
-      let list = addresses.map(\.filterText).joined(separator: ", ")
-      let field = isIPv6 ? "ip6" : "ip"
-      return "    iifname != \(quotedInterface) \(field) daddr { \(list) } fib saddr type != local drop\n"
-    }
-    return """
-        chain spoof-guard {
-          type filter hook prerouting priority -300; policy accept;
-      \(rules.joined())  }
-
-      """
-  }
+  var quotedInterface: String { "\"\(interface)\"" }
 
   /// Only datagrams of the tunnel's own flows are marked; marks of others stay as they are.
   private func marks(_ mark: UInt32) -> String {

@@ -9,6 +9,8 @@ extension FirewallRules {
     if let mark { add("mark", ["\(mark)"]) }
     if let formerMark { add("former", ["\(formerMark)"]) }
     if !guardedAddresses.isEmpty { add("guard", guardedAddresses.map { "\($0)" }) }
+    if !guardedSources.isEmpty { add("sources", guardedSources.map { "\($0)" }) }
+    if !sharers.isEmpty { add("sharers", sharers.map { "\($0.address)/\($0.interface)" }) }
     if savesMarks { words.append("marks") }
     if clampsMSS { words.append("clamp") }
     if let killSwitch {
@@ -37,6 +39,12 @@ extension FirewallRules {
       case "guard":
         guard let addresses = all({ IPAddress($0) }) else { return nil }
         guardedAddresses = addresses
+      case "sources":
+        guard let prefixes = all({ IPPrefix($0) }) else { return nil }
+        guardedSources = prefixes
+      case "sharers":
+        guard let sharers = all(Sharer.init(journalText:)) else { return nil }
+        self.sharers = sharers
       case "marks": savesMarks = true
       case "clamp": clampsMSS = true
       case "covered":
@@ -54,6 +62,14 @@ extension FirewallRules {
       default: return nil
       }
     }
+  }
+}
+
+extension Sharer {
+  fileprivate init?(journalText: String) {
+    let parts = journalText.split(separator: "/", maxSplits: 1)
+    guard parts.count == 2, let address = IPAddress(String(parts[0])) else { return nil }
+    self.init(address: address, interface: String(parts[1]))
   }
 }
 

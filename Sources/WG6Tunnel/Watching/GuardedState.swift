@@ -45,7 +45,7 @@ struct GuardedState: ~Copyable {
   /// What has become of it all. Changes nothing.
   func assess() throws(TunnelError) -> Assessment {
     guard let now = try Present(tunnel) else { return .over }
-    if now.entries != entries || now.filter?.others != filter?.others { return .changed }
+    if now.entries != entries || now.hasOtherNeighbours(than: filter) { return .changed }
     if now.filter?.killSwitch?.networks != filter?.killSwitch?.networks || now.foreign != foreign { return .changed }
     if isTableDamaged(now) { return .damaged }
     if now.filter != nil, ownership == nil, now.table?.persists == true { return .changed }
@@ -110,7 +110,7 @@ struct GuardedState: ~Copyable {
     if isChanged { filter = now.journalled }
     let isDamaged = isChanged ? now.table == nil : isTableDamaged(now)
     let hasMoved = filter?.killSwitch?.networks != wanted.killSwitch?.networks
-    if isDamaged || hasMoved || filter?.others != wanted.others {
+    if isDamaged || hasMoved || now.hasOtherNeighbours(than: filter) {
       ownership = nil
       do throws(FirewallError) {
         try Firewall.put(wanted)
@@ -208,6 +208,7 @@ private struct Present {
     var filter = journal.filter
     filter?.interface = tunnel.interface
     journalled = filter
+    filter = filter?.sharingAnew()
     filter?.others = tunnel.othersWithDefaultRoutes()
     let followsLAN = filter.map { $0.killSwitch != nil } ?? false
     let believesLAN =
@@ -241,5 +242,10 @@ private struct Present {
     } else {
       foreign = []
     }
+  }
+
+  /// Whether other tunnels have come or gone that the table knows.
+  func hasOtherNeighbours(than rules: FirewallRules?) -> Bool {
+    filter?.others != rules?.others || filter?.sharers != rules?.sharers
   }
 }

@@ -13,7 +13,7 @@ struct Up: ParsableCommand {
       as wg-quick reads it, and has more to say than there:
         [Interface]  PrivateKey, ListenPort, FwMark, Address, MTU, Table, DNS,
                      PreUp, PostUp, PreDown, PostDown, SaveConfig,
-                     ExcludedIPs, KillSwitch, ClampMSS
+                     ExcludedIPs, KillSwitch, ClampMSS, SpoofGuard
         [Peer]       PublicKey (or @name), PresharedKey, AllowedIPs,
                      ExcludedIPs, Endpoint, PersistentKeepalive
       wg6.conf(5) explains them; 'check' says what is wrong with a file, and 'routes' what would go where.
