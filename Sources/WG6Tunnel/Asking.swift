@@ -8,7 +8,9 @@ extension Tunnel {
   /// Asks for the names of endpoints that had no address when the tunnel came up, until each has one or the tunnel is
   /// gone: after 1 s, then longer each time, 20 s at most. One process does it; a further one leaves it to the first, which
   /// sees what a reload adds, unless that is about to end.
-  public func askForEndpoints() throws(TunnelError) {
+  ///
+  /// - Parameter program: this program's own path, to watch over rules that an endpoint asks for.
+  public func askForEndpoints(_ program: String) throws(TunnelError) {
     guard let lock = try? InterfaceLock.take(interface, for: .asking, within: 2) else { return }
     defer { lock.release() }
     guard let journal = try readJournal(), !journal.contains(.leaving) else { return }
@@ -27,7 +29,7 @@ extension Tunnel {
         guard let endpoint = Tunnel.address(of: text) else { continue }
         tell("\(text) is \(endpoint.displayText)")
         // Where another command is at it, the next round will do.
-        try? alone { () throws(TunnelError) in try settle(key, text, endpoint) }
+        try? alone { () throws(TunnelError) in try settle(key, text, endpoint, program) }
       }
       pause = min(pause * 2, 20)
     }
@@ -49,35 +51,12 @@ extension Tunnel {
     return try? name.resolve(retries: 0) { _, _ in }
   }
 
-  /// Leaves the endpoint out of the routes that lead into the tunnel, as an `up` that had known it would have. With a default
-  /// route the mark does that; with a table of the tunnel's own besides, it does so for that table alone.
-  private func leadPast(_ endpoint: IPAddress, _ journal: inout Journal) throws(TunnelError) {
-    let rules = journal.rules.filter { $0.isIPv6 == endpoint.isIPv6 }
-    if !rules.isEmpty, !rules.contains(where: { $0.destination != nil }) { return }
-    let inTheWay = journal.entries.compactMap { entry -> Route? in
-      guard case .route(let route) = entry, route.table == NetlinkSocket.mainTable,
-        route.prefix.contains(endpoint), route.prefix.length < endpoint.bitWidth
-      else { return nil }
-      return route
-    }
-    if inTheWay.isEmpty { return }
-    let netlink = try openNetlink()
-    guard let link = try link(netlink) else { return }
-    var rest = PrefixSet(inTheWay.map(\.prefix))
-    rest.subtract(IPPrefix(endpoint, length: endpoint.bitWidth))
-    let pieces: [Route]
-    do {
-      pieces = try netlink.needed(rest.prefixes.map { Route($0) }, via: link, without: Set(inTheWay))
-    } catch {
-      throw TunnelError(error)
-    }
-    try add(pieces, via: link, netlink, &journal)
-    try remove(inTheWay, via: link, netlink)
-  }
-
   /// Gives the peer its endpoint, unless it has one by now: it may have come to us meanwhile.
-  private func settle(_ key: PublicKey, _ text: String, _ endpoint: Endpoint) throws(TunnelError) {
+  private func settle(
+    _ key: PublicKey, _ text: String, _ endpoint: Endpoint, _ program: String
+  ) throws(TunnelError) {
     guard var journal = try readJournal(), journal.contains(.unresolved(key, text)) else { return }
+    try leadPast(endpoint.address, program, &journal)
     do throws(RemoteDevice.Failure) {
       let device = RemoteDevice(interface: interface)
       if let peer = try device.status().peers.first(where: { $0.publicKey == key }), peer.endpoint == nil {
@@ -91,7 +70,6 @@ extension Tunnel {
     } catch {
       throw TunnelError(error.description)
     }
-    try leadPast(endpoint.address, &journal)
     let entries = journal.entries.flatMap { entry -> [Journal.Entry] in
       entry == .unresolved(key, text) ? [.endpoint(key, text), .found(text, endpoint)] : [entry]
     }

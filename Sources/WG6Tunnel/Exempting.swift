@@ -14,7 +14,7 @@ enum Exemptions {
     for case .exempt(let mark) in tunnels.joined() { marks.insert(mark) }
     var needed: Set<RuleExemption> = []
     for case .rule(let rule) in tunnels.joined() {
-      guard rule.isInverted, let passed = rule.priority, passed > 0 else { continue }
+      guard rule.isOfDefaultRoute, let passed = rule.priority, passed > 0 else { continue }
       for mark in marks where mark != rule.mark {
         needed.insert(RuleExemption(isIPv6: rule.isIPv6, mark: mark, passed: passed))
         needed.insert(RuleExemption(isIPv6: rule.isIPv6, mark: nil, passed: passed))

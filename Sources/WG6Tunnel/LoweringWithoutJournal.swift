@@ -121,13 +121,17 @@ extension Tunnel {
 }
 
 extension PolicyRule {
-  /// The two rules of a default route of which this is the one that leads into the tunnel, in the order in which they are
-  /// removed: the one that asks the main table first is the next before it.
+  /// The rules of a route of which this is the one that leads into the tunnel, in the order in which they are removed: those
+  /// that ask the main table first are the next before it.
   func pair(among own: [PolicyRule]) -> [PolicyRule] {
-    let first = own.filter { other in
-      other.isIPv6 == isIPv6 && other.table == NetlinkSocket.mainTable && other.suppressedPrefixLength == 0
-        && other.mark == nil && !other.isInverted && (other.priority ?? 0) < (priority ?? 0)
-    }.max { ($0.priority ?? 0) < ($1.priority ?? 0) }
-    return (first.map { [$0] } ?? []) + [self]
+    let before = own.filter { $0.isIPv6 == isIPv6 && ($0.priority ?? 0) < (priority ?? 0) }
+      .sorted { ($0.priority ?? 0) < ($1.priority ?? 0) }
+    let next = before.reversed().prefix { !$0.isInverted }.filter { other in
+      other.mark == nil
+        && (other.destination != nil
+          || other.table == NetlinkSocket.mainTable
+            && other.suppressedPrefixLength == (suppressedPrefixLength ?? -1) + 1)
+    }
+    return next.reversed() + [self]
   }
 }

@@ -64,7 +64,7 @@ extension Tunnel {
         if left.hasKillSwitch { watchOver(order.program) }
         throw error
       }
-      if setup.hasDefaultRoute || !setup.firewall.isEmpty { watchOver(order.program, staysHere: order.stays) }
+      if !setup.rules.isEmpty || !setup.firewall.isEmpty { watchOver(order.program, staysHere: order.stays) }
       if !endpoints.missing.isEmpty { askOn(order.program) }
       return child
     }
@@ -149,7 +149,7 @@ extension Tunnel {
 
   /// What stands before a command of the file; with a setup, it runs when that is made.
   private func prelude(_ order: UpOrder, _ setup: Setup?) -> String {
-    let states = [("HAVE_SET_DNS", setup?.resolver != nil), ("HAVE_SET_FIREWALL", setup?.rules.isEmpty == false)]
+    let states = [("HAVE_SET_DNS", setup?.resolver != nil), ("HAVE_SET_FIREWALL", setup?.hasDefaultRoute == true)]
     return HookVariables(order.file, interface: interface).prelude(
       program: HookVariables.ownProgram, verb: "up", states: states.map { "\($0)=\($1 ? 1 : 0)" }.joined(separator: " ")
     )

@@ -64,7 +64,8 @@ extension Tunnel {
         .union(endpoints.moved(file.configuration, since: known))
       setup = try Setup(
         file.configuration, interface: interface,
-        endpoints: endpoints.inUse(file.configuration, status, moved: moved), machine: machine, previousMark: mark)
+        endpoints: endpoints.inUse(file.configuration, status, moved: moved), machine: machine,
+        resolved: endpoints.found.values.map(\.address), previousMark: mark)
       setup.firewall.others = othersWithDefaultRoutes()
       setup.firewall.sharers = sharers(of: setup)
       let device = DeviceDifference(from: status, to: setup.device, movedEndpoints: moved, name: name)
@@ -92,7 +93,7 @@ extension Tunnel {
     }
     try replace(&journal, with: journal.entriesAfterReload(file, setup, endpoints, rules: rules))
     try exemptEachOther()
-    if setup.hasDefaultRoute || !setup.firewall.isEmpty { watchOver(program) } else { endWatching() }
+    if !setup.rules.isEmpty || !setup.firewall.isEmpty { watchOver(program) } else { endWatching() }
     reclaimPrograms(link)
     if !endpoints.missing.isEmpty { askOn(program) }
     return lines

@@ -22,9 +22,11 @@ struct Setup {
   var mark: UInt32?
   /// Whether `mark` was drawn here and is not the file's.
   var isMarkChosen: Bool
-  /// Whether a table of its own is asked before the main one, past which its own datagrams must go, and those of other
-  /// tunnels that have one.
-  var hasDefaultRoute: Bool { !rules.isEmpty }
+  /// What its own datagrams must go past.
+  let routing: MarkedRouting
+  /// Whether a table of its own is asked before the main one about all that the tunnel takes, past which its own datagrams
+  /// must go, and those of other tunnels that have one.
+  var hasDefaultRoute: Bool { !routing.defaultFamilies.isEmpty }
   /// Which address goes to which peer.
   let coverage: Coverage
   /// What the main table has a way to and `lan` does not stand for, although the file says `lan`: these networks stay in
@@ -50,10 +52,11 @@ extension Setup {
   ///
   /// - Parameters:
   ///   - endpoints: the addresses of those peers' endpoints that have one.
+  ///   - resolved: what names of endpoints stand for, where a peer is elsewhere by now and may come back.
   ///   - previousMark: what was chosen before, to stay with it.
   init(
     _ configuration: ConfigurationFile, interface: String, endpoints: [EndpointName: Endpoint], machine: Machine,
-    previousMark: UInt32? = nil
+    resolved: [IPAddress] = [], previousMark: UInt32? = nil
   ) throws(NetlinkError) {
     let coverage = Coverage(configuration, connected: machine.connectedNetworks)
     self.coverage = coverage
@@ -69,7 +72,11 @@ extension Setup {
     }
 
     let fileMark = configuration.firewallMark.flatMap { $0 == 0 ? nil : $0 }
-    let needsMark = !defaultFamilies.isEmpty || configuration.killSwitch != .off
+    let outer = configuration.peers.compactMap { $0.endpoint.flatMap { endpoints[$0] }?.address }
+    routing = MarkedRouting(
+      defaultFamilies: defaultFamilies, asksLocalOnly: excludesLAN, inner: configuration.innerNetworks,
+      isAutomatic && !excludesLAN ? coverage.specificRoutes() : [], endpoints: outer + resolved)
+    let needsMark = !routing.isEmpty || configuration.killSwitch != .off
     isMarkChosen = fileMark == nil && needsMark
     if let known = fileMark ?? (needsMark ? previousMark : nil) {
       mark = known
@@ -80,22 +87,14 @@ extension Setup {
     device = configuration.update(replacing: true, endpoints: endpoints, coverage: coverage)
     if isMarkChosen { device.firewallMark = mark }
     addresses = configuration.addresses
-    let outer = configuration.peers.compactMap { $0.endpoint.flatMap { endpoints[$0] }?.address }
     (mtu, mtuWarning) = Setup.mtu(configuration, coverage, over: outer, machine)
 
     routes = Setup.routes(
-      coverage, configuration.table, defaultFamilies, mark: mark, cuttingOut: outer,
+      coverage, configuration.table, defaultFamilies, mark: mark, past: outer + resolved,
       beyondLAN: excludesLAN ? uncut : nil)
-    // Each is looked at before those that were there before it.
-    let mark = mark
-    rules = defaultFamilies.flatMap { isIPv6 in
-      [PolicyRule(isIPv6: isIPv6, mark: mark, isInverted: true, table: mark!)]
-        + (excludesLAN
-          ? Setup.localRules(isIPv6: isIPv6) + Setup.innerRules(configuration, isIPv6: isIPv6, table: mark!)
-          : [PolicyRule(isIPv6: isIPv6, table: NetlinkSocket.mainTable, suppressedPrefixLength: 0)])
-    }
+    rules = if let mark { routing.rules(mark: mark) } else { [] }
     // Answers to marked datagrams are looked up with the mark too, or the reverse path filter would drop them.
-    settings = defaultFamilies.contains(false) ? [(name: Setup.markedAnswers, value: "1")] : []
+    settings = routing.families.contains(false) ? [(name: Setup.markedAnswers, value: "1")] : []
 
     var killSwitch: KillSwitchRules?
     if configuration.killSwitch != .off {
@@ -119,25 +118,9 @@ extension Setup {
       interface: interface, mark: mark,
       guardedAddresses: configuration.guardsAgainstSpoofing ? addresses.map(\.address) : [],
       guardedSources: configuration.guardsAgainstSpoofing ? Setup.guardedSources(configuration, coverage) : [],
-      savesMarks: !defaultFamilies.isEmpty, killSwitch: killSwitch, clampsMSS: configuration.clampsMSS)
+      savesMarks: !routing.isEmpty, killSwitch: killSwitch, clampsMSS: configuration.clampsMSS)
     // Domains alone are nothing to a resolver that has nobody to ask.
     resolver = configuration.resolver.servers.isEmpty ? nil : ResolverRequest(configuration.resolver)
-  }
-
-  /// The main table is asked about local addresses alone, and its answer counts only where the route is no wider than
-  /// their range: a network that claims more of the internet, or all of it, is not believed.
-  private static func localRules(isIPv6: Bool) -> [PolicyRule] {
-    LocalScope.networks.filter { $0.address.isIPv6 == isIPv6 }.map {
-      PolicyRule(isIPv6: isIPv6, to: $0, table: NetlinkSocket.mainTable, suppressedPrefixLength: $0.length - 1)
-    }
-  }
-
-  /// The networks of the tunnel's own addresses are in the tunnel, also where the main table has longer routes to them.
-  private static func innerRules(_ configuration: ConfigurationFile, isIPv6: Bool, table: UInt32) -> [PolicyRule] {
-    var seen: Set<IPPrefix> = []
-    return configuration.innerNetworks.filter { $0.address.isIPv6 == isIPv6 && $0.isLocalNetwork }
-      .filter { seen.insert($0).inserted }
-      .map { PolicyRule(isIPv6: isIPv6, to: $0, table: table) }
   }
 
   /// Sources that may come through the tunnel alone: in a family with a default route those of other prefixes.
@@ -150,13 +133,13 @@ extension Setup {
         let isIdle = networks.isEmpty && !coverage.covered.prefixes.contains { $0.address.isIPv6 == isIPv6 }
         return isIdle ? [] : [IPPrefix(isIPv6 ? .v6(high: 0, low: 0) : .v4(0), length: 0)]
       }
-      return coverage.specificRoutes(cuttingOut: []).filter { $0.address.isIPv6 == isIPv6 }
+      return coverage.specificRoutes().filter { $0.address.isIPv6 == isIPv6 }
         + networks.filter { $0.length < $0.address.bitWidth }
     }
   }
 
   /// The first number from wg-quick's on whose routing table is nobody's.
-  private static func freeMark(_ machine: Machine) throws(NetlinkError) -> UInt32 {
+  static func freeMark(_ machine: Machine) throws(NetlinkError) -> UInt32 {
     for number in firstChosenMark..<firstChosenMark + 1000 where try machine.isTableEmpty(number) { return number }
     return firstChosenMark
   }
@@ -180,23 +163,29 @@ extension Setup {
       : (room, "MTU \(room): \(words), so there is none on the interface")
   }
 
-  /// Default routes, also those with holes in them, go where only unmarked packets look; the others stand with the
-  /// machine's own. Of `beyondLAN`, from which local networks are not cut out, all go there: the main table's routes to
-  /// local networks are asked before these, and no others.
+  /// Default routes, also those with holes in them, and routes that an endpoint lies in go where only unmarked packets look;
+  /// the others stand with the machine's own. Of `beyondLAN`, from which local networks are not cut out, all go to the default
+  /// route's table: the main table's routes to local networks are asked before these, and no others.
   private static func routes(
-    _ coverage: Coverage, _ table: RouteTable, _ defaultFamilies: [Bool], mark: UInt32?, cuttingOut outer: [IPAddress],
+    _ coverage: Coverage, _ table: RouteTable, _ defaultFamilies: [Bool], mark: UInt32?, past outer: [IPAddress],
     beyondLAN: Coverage?
   ) -> [Route] {
     switch table {
     case .off: return []
-    case .number(let number): return coverage.routes(cuttingOut: []).map { Route($0, table: number) }
+    case .number(let number): return coverage.routes().map { Route($0, table: number) }
     case .automatic:
-      let specific = coverage.specificRoutes(cuttingOut: outer).map { Route($0) }
+      let specific = coverage.specificRoutes().flatMap { prefix -> [Route] in
+        guard MarkedRouting.hold(prefix, outer) else { return [Route(prefix)] }
+        // Beyond the LAN, the table that is asked first has the endpoint, too.
+        return beyondLAN == nil
+          ? [Route(prefix, table: MarkedRouting.table(of: mark!))]
+          : MarkedRouting.pieces(of: [prefix], around: outer).map { Route($0) }
+      }
       let own = defaultFamilies.flatMap { isIPv6 in
         let all = beyondLAN ?? coverage
         return all.hasDefaultRoute(isIPv6: isIPv6)
           ? all.defaultRoutes(isIPv6: isIPv6)
-          : all.specificRoutes(cuttingOut: []).filter { $0.address.isIPv6 == isIPv6 }
+          : all.specificRoutes().filter { $0.address.isIPv6 == isIPv6 }
       }.map { Route($0, table: mark!) }
       return (specific + own).sorted { $0.prefix.length > $1.prefix.length }
     }

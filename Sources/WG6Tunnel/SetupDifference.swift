@@ -153,18 +153,23 @@ extension Tunnel {
     var added: [PolicyRule] = [], removed: [PolicyRule] = []
     for isIPv6 in [false, true] {
       let wanted = setup.rules.filter { $0.isIPv6 == isIPv6 }, present = own.filter { $0.isIPv6 == isIPv6 }
-      if wanted.starts(with: present.map(\.withoutPriority)) {
-        added += wanted.dropFirst(present.count)
-      } else {
-        added += wanted
-        removed += present
-      }
+      let changes = PolicyRule.changes(from: present, to: wanted)
+      added += changes.added
+      removed += changes.removed
     }
     return (added, removed)
   }
 }
 
 extension PolicyRule {
+  /// What makes of a family's rules those that are wanted: what is missing at the end, or all anew.
+  static func changes(from present: [PolicyRule], to wanted: [PolicyRule]) -> (
+    added: [PolicyRule], removed: [PolicyRule]
+  ) {
+    wanted.starts(with: present.map(\.withoutPriority))
+      ? (Array(wanted.dropFirst(present.count)), []) : (wanted, present)
+  }
+
   var withoutPriority: PolicyRule {
     var rule = self
     rule.priority = nil

@@ -149,7 +149,7 @@ extension Tunnel {
       let chosen = rule
       try make(.rule(chosen), in: &journal) { () throws(TunnelError) in
         // No datagram of another tunnel meets the rule before its exemption.
-        if chosen.isInverted { try arrangeExemptions() }
+        if chosen.isOfDefaultRoute { try arrangeExemptions() }
         do throws(NetlinkError) {
           try netlink.addRule(chosen)
         } catch {

@@ -263,18 +263,26 @@ struct `Tunnels up and down` {
       try space.wg(["show", space.interface, "endpoints"]).output.hasSuffix("\t192.0.2.77:5555\n")
     }
     try waitUntil("nobody asks any more") { try askers(of: space).isEmpty }
-    // It lies in what the peer is given, and so the routes go round it.
-    try waitUntil("the route goes round it") {
-      let routes = try space.ip("route").output
-      return routes.contains("192.0.2.64/29") && !routes.contains("192.0.2.0/24")
+    // It lies in what the peer is given. All that goes there still goes through the tunnel, but for its own datagrams.
+    let mark = try space.wg(["show", space.interface, "fwmark"]).output.trimmingCharacters(in: .newlines)
+    #expect(mark == "0xca6c")
+    #expect(try !space.ip("route").output.contains("192.0.2."))
+    for host in ["77", "78"] {
+      #expect(try space.ip("route", "get", "192.0.2.\(host)").output.contains("dev \(space.interface)"))
+      #expect(try space.ip("route", "get", "192.0.2.\(host)", "mark", mark).errors.contains("unreachable"))
     }
-    #expect(try space.ip("route", "get", "192.0.2.77").errors.contains("unreachable"))
-    #expect(try space.ip("route", "get", "192.0.2.78").output.contains(space.interface))
+    #expect(try space.ip("route").output.contains("10.8.0.0/16 dev \(space.interface)"))
+    #expect(try space.wg6(["reload", "--dry-run", file]).output == "nothing to change\n")
+    // Rules that lead past it are watched over.
+    let rules = try space.ip("rule").output
+    try space.require(space.ip("rule", "flush", "protocol", "108"))
+    try waitUntil("the rules are back") { try space.ip("rule").output == rules }
     // The address that it has now is the file's; where the peer went since then is its own.
     try space.require(space.wg(["set", space.interface, "peer", peer(of: space), "endpoint", "198.51.100.78:1"]))
     let planned = try space.wg6(["reload", "--dry-run", file])
     #expect(planned.status == 0 && !planned.output.contains("endpoint"), "\(planned.output)")
     try space.require(space.wg6(["down", file]))
+    #expect(try !space.ip("rule").output.contains("108") && space.watcher() == nil)
   }
 
   @Test func `asking for a name ends with the tunnel`() throws {

@@ -159,6 +159,9 @@ struct Scenarios {
     .timeLimit(.minutes(5)))
   func leaks() throws { try play("leaks") }
 
+  @Test("An endpoint's name that leads inside takes no packet out of the tunnel", .needs("hostile-names"))
+  func hostileNames() throws { try play("hostile-names") }
+
   @Test("Tens of thousands of allowed IPs change under traffic that loses nothing", .needs("many-prefixes"))
   func manyPrefixes() throws { try play("many-prefixes") }
 

@@ -27,23 +27,33 @@ struct SideBySideTests {
     let quick = try #require(QuickCase.all.first { $0.name == "an endpoint inside its allowed IPs" })
     let theirs = Snapshot([
       Fact(.link, "wgq mtu 1420"), Fact(.route, "IPv4 203.0.113.0/24 dev wgq protocol boot scope link"),
+      Fact(.device, "wgq fwmark off"), Fact(.sysctl, "net/ipv4/conf/all/src_valid_mark = 0"),
     ])
-    let holes = try #require(Prefix("203.0.113.0/24")).without([#require(Prefix("203.0.113.5"))])
-    #expect(holes.count == 8)
-    let routes = holes.map { prefix in
-      // `ip` writes host routes without their length.
-      let text = prefix.length == 32 ? prefix.address : prefix.description
-      return Fact(.route, "IPv4 \(text) dev wgq protocol boot scope link")
+    let ours = [
+      Fact(.route, "IPv4 203.0.113.0/24 dev wgq table 1073793644 protocol boot scope link"),
+      Fact(.rule, "IPv4 32764: from all lookup main suppress_prefixlength 24"),
+      Fact(.rule, "IPv4 32765: not from all fwmark 0xca6c lookup 1073793644 suppress_prefixlength 23"),
+      Fact(.device, "wgq fwmark 0xca6c"), Fact(.sysctl, "net/ipv4/conf/all/src_valid_mark = 1"),
+    ]
+    let marks = ["ip", "ip6"].flatMap { family in
+      [
+        Fact(.firewall, "\(family) filter postrouting -150: meta l4proto udp, meta mark 51820, ct mark set 51820"),
+        Fact(.firewall, "\(family) filter prerouting -150: meta l4proto udp, ct mark 51820, meta mark set 51820"),
+      ]
     }
-    var difference = Difference(theirs, Snapshot([Fact(.link, "wgq mtu 1440")] + routes))
+    var difference = Difference(theirs, Snapshot([Fact(.link, "wgq mtu 1440")] + ours + marks))
     #expect(
       KnownDifference.explain(&difference, of: quick) == ["MTU without `MTU =`", KnownDifference.endpointRoutes.name])
     #expect(difference.isEmpty, "\(difference)")
 
-    // Another MTU, a route too few, another protocol: no.
-    difference = Difference(theirs, Snapshot([Fact(.link, "wgq mtu 1400")] + routes.dropFirst()))
-    #expect(KnownDifference.explain(&difference, of: quick).isEmpty)
-    #expect(difference.left.count == 2 && difference.right.count == 8)
+    // Another MTU, a rule or a mark too few: no.
+    for missing in 0..<ours.count {
+      var some = ours
+      some.remove(at: missing)
+      difference = Difference(theirs, Snapshot([Fact(.link, "wgq mtu 1400")] + some + marks))
+      #expect(KnownDifference.explain(&difference, of: quick).isEmpty)
+      #expect(difference.left.count == 4 && difference.right.count == 9)
+    }
   }
 
   @Test("What is left of a prefix is the fewest prefixes")

@@ -95,12 +95,8 @@ struct CoverageOracle {
     owners.contains { $0.prefix == .all(isIPv6: isIPv6) }
   }
 
-  /// Whether `address` should be led into the tunnel, endpoints left out.
-  func isRouted(_ address: IPAddress) -> Bool {
-    guard peer(for: address) != nil else { return false }
-    if !endpoints.contains(address) || hasDefaultRoute(isIPv6: address.isIPv6) { return true }
-    return owners.contains { $0.prefix == IPPrefix(address) }
-  }
+  /// Whether `address` should be led into the tunnel, an endpoint's or not.
+  func isRouted(_ address: IPAddress) -> Bool { peer(for: address) != nil }
 
   /// Addresses where something may go wrong: mostly the ends of prefixes, and their neighbours.
   func addresses(_ count: Int, using random: inout SeededRandom) -> [IPAddress] {

@@ -20,7 +20,7 @@ import WG6Protocol
       let coverage = Coverage(file, connected: oracle.connected)
       let device = PlainMatch(
         coverage.allowedIPs.enumerated().flatMap { peer, prefixes in prefixes.map { ($0, peer) } })
-      let routes = PlainMatch(coverage.routes(cuttingOut: oracle.endpoints).map { ($0, true) })
+      let routes = PlainMatch(coverage.routes().map { ($0, true) })
       for address in oracle.addresses(count, using: &random) {
         let expected = oracle.peer(for: address)
         let decision = coverage.decision(for: address)
@@ -49,7 +49,7 @@ import WG6Protocol
       #expect(coverage.hasDefaultRoute(isIPv6: isIPv6) == oracle.hasDefaultRoute(isIPv6: isIPv6), "seed \(seed)")
       #expect(isMinimal(coverage.defaultRoutes(isIPv6: isIPv6)), "seed \(seed)")
     }
-    let routes = coverage.routes(cuttingOut: oracle.endpoints)
+    let routes = coverage.routes()
     #expect(Set(routes).count == routes.count, "seed \(seed)")
     #expect(routes.map(\.length) == routes.map(\.length).sorted(by: >), "seed \(seed)")
     // A prefix that nothing is cut out of is there as it is written.
@@ -93,7 +93,7 @@ import WG6Protocol
     #expect(coverage.allowedIPs[0].map(\.length).sorted() == [9, 10, 11, 12, 13, 14, 15, 16])
     // For the routes the second peer's hole is none.
     #expect(
-      coverage.routes(cuttingOut: []).filter { $0.description.hasPrefix("10.1.") }.map(\.description) == [
+      coverage.routes().filter { $0.description.hasPrefix("10.1.") }.map(\.description) == [
         "10.1.2.0/24", "10.1.0.0/16",
       ])
   }
@@ -113,22 +113,11 @@ import WG6Protocol
       """
     let coverage = try coverage(text)
     #expect(coverage.allowedIPs.map { $0.map(\.description) } == [[], ["10.2.0.0/16"], ["0.0.0.0/0", "::/0"]])
-    #expect(coverage.routes(cuttingOut: []).map(\.description) == ["10.2.0.0/16", "0.0.0.0/0", "::/0"])
+    #expect(coverage.routes().map(\.description) == ["10.2.0.0/16", "0.0.0.0/0", "::/0"])
     #expect(coverage.excluded.isEmpty)
     let update = try configuration(text).update(replacing: true, endpoints: [:], coverage: coverage)
     #expect(update.peers.map(\.replacesAllowedIPs) == [true, true, true])
     #expect(update.peers[2].allowedIPs == coverage.allowedIPs[2].map { .add($0) })
-  }
-
-  @Test func `endpoints are left out of the routes, but for host routes and beside a default route`() throws {
-    func routes(_ allowedIPs: String) throws -> [String] {
-      try coverage("[Interface]\n[Peer]\nPublicKey = @laptop\nAllowedIPs = \(allowedIPs)\n")
-        .routes(cuttingOut: [#require(IPAddress("10.0.0.3")), #require(IPAddress("fd00::1"))]).map(\.description)
-    }
-    #expect(try routes("10.0.0.0/30") == ["10.0.0.2/32", "10.0.0.0/31"])
-    #expect(try routes("10.0.0.0/30, 10.0.0.3") == ["10.0.0.2/32", "10.0.0.3/32", "10.0.0.0/31"])
-    #expect(try routes("10.0.0.0/30, 0.0.0.0/0") == ["10.0.0.0/30", "0.0.0.0/0"])
-    #expect(try routes("fd00::/127, 0.0.0.0/0") == ["fd00::/128", "0.0.0.0/0"])
   }
 
   @Test func `a default route with a hole is still one, and its pieces are told from the others`() throws {
@@ -143,7 +132,7 @@ import WG6Protocol
     #expect(coverage.hasDefaultRoute(isIPv6: false) && !coverage.hasDefaultRoute(isIPv6: true))
     #expect(coverage.defaultRoutes(isIPv6: true).isEmpty)
     #expect(coverage.defaultRoutes(isIPv6: false).first?.description == "64.0.0.0/2")
-    #expect(coverage.specificRoutes(cuttingOut: []).map(\.length) == [24, 23, 22, 21, 20, 19, 18, 17])
+    #expect(coverage.specificRoutes().map(\.length) == [24, 23, 22, 21, 20, 19, 18, 17])
     #expect(decision(coverage, "192.168.1.7") == "nil [nil 192.168.1.0/24 2]")
     #expect(coverage.decision(for: try #require(IPAddress("192.168.1.7"))).exclusions[0].isLAN)
   }
@@ -160,7 +149,7 @@ import WG6Protocol
     let start = ContinuousClock.now
     let coverage = Coverage(plain, connected: [])
     let duration = ContinuousClock.now - start
-    #expect(coverage.routes(cuttingOut: []).count == 20_000)
+    #expect(coverage.routes().count == 20_000)
     let exclusions = (0..<10_000).map { "ExcludedIPs = \($0 / 200 + 20).\($0 % 200).0.0/17\n" }.joined()
     let cut = try configuration("[Interface]\n\(exclusions)\(peers(1000))\nAllowedIPs = 0.0.0.0/0\n")
     let startOfCut = ContinuousClock.now

@@ -39,16 +39,27 @@ import WG6Protocol
       ])
   }
 
-  @Test(arguments: [
-    ("10.0.0.0/8", "auto", "the route leaves it out"), ("10.0.0.1", "auto", "may be led into the tunnel"),
-    ("10.0.0.0/8", "7", "may be led into the tunnel"),
-  ])
-  func `an endpoint in the peer's own prefixes is told`(allowedIPs: String, table: String, message: String) throws {
+  @Test(arguments: ["10.0.0.0/8", "10.0.0.1", "0.0.0.0/1"])
+  func `an endpoint in the peer's own prefixes is told where no mark leads past them`(allowedIPs: String) throws {
+    func found(_ table: String) throws -> [String] {
+      try findings("[Interface]\nTable = \(table)\n\(Self.peer)AllowedIPs = \(allowedIPs)\nEndpoint = 10.0.0.1:1\n")
+    }
+    #expect(try found("auto").isEmpty && found("off").isEmpty)
+    let line = try #require(try found("7").first)
+    #expect(line.hasPrefix("test.conf:6: Endpoint = 10.0.0.1:1 lies in the peer's own AllowedIPs = "))
+    #expect(line.contains("may be led into the tunnel") && line.contains("(line 5)"))
+  }
+
+  @Test(arguments: ["auto", "7"])
+  func `an endpoint in the network of the interface's address is told`(table: String) throws {
     let found = try findings(
-      "[Interface]\nTable = \(table)\n\(Self.peer)AllowedIPs = \(allowedIPs)\nEndpoint = 10.0.0.1:1\n")
+      "[Interface]\nAddress = 10.0.0.2/24\nTable = \(table)\n\(Self.peer)AllowedIPs = 10.0.0.0/8\nEndpoint = 10.0.0.1:1\n"
+    )
     #expect(found.count == 1)
-    #expect(found[0].hasPrefix("test.conf:6: Endpoint = 10.0.0.1:1 lies in the peer's own AllowedIPs = "))
-    #expect(found[0].contains(message) && found[0].contains("(line 5)"))
+    #expect(found[0].contains("lies in the network of Address = 10.0.0.2/24 (line 2)"), "\(found)")
+    let apart = try findings(
+      "[Interface]\nAddress = 10.0.0.2/32\n\(Self.peer)AllowedIPs = 10.0.0.0/8\nEndpoint = 10.0.0.1:1\n")
+    #expect(apart.isEmpty)
   }
 
   @Test func `an endpoint in another peer's prefixes, or excluded, is nothing strange`() throws {

@@ -139,6 +139,11 @@ import WG6Protocol
     #expect(own[3].pair(among: own) == [rule(32764), rule(32765, mark: 1)])
     #expect(own[1].pair(among: own) == [rule(32761), rule(32763, mark: 2)])
     #expect(rule(32765, mark: 1, isIPv6: true).pair(among: own) == [rule(32765, mark: 1, isIPv6: true)])
+    let local = ["10.0.0.0/8", "169.254.0.0/16"].enumerated().map { index, text in
+      PolicyRule(
+        isIPv6: false, to: prefix(text), table: 254, suppressedPrefixLength: 7, priority: 32763 + UInt32(index))
+    }
+    #expect(own[3].pair(among: [own[1]] + local + [own[3]]) == local + [own[3]])
   }
 
   @Test func `it is known which network namespace it tells of`() throws {

@@ -76,12 +76,60 @@ import WG6Protocol
     #expect(numbered.rules.isEmpty && numbered.mark == nil)
   }
 
-  @Test func `an endpoint among the allowed IPs is left out of the routes, unless a mark keeps it out`() throws {
-    let peer = "AllowedIPs = 192.0.2.0/30\nEndpoint = a.example:1"
-    let split = try setup("", peer, endpoints: ["a.example:1": "192.0.2.1"])
-    #expect(split.routes.map { "\($0.prefix)" }.sorted() == ["192.0.2.0/32", "192.0.2.2/31"])
-    let whole = try setup("", "AllowedIPs = 0.0.0.0/0\nEndpoint = a.example:1", endpoints: ["a.example:1": "192.0.2.1"])
-    #expect(whole.routes.map { "\($0.prefix)" } == ["0.0.0.0/0"])
+  @Test(arguments: ["a.example:1", "192.0.2.1:1"])
+  func `an endpoint among the allowed IPs stays inside, and a mark leads the tunnel's own datagrams past it`(
+    endpoint: String
+  ) throws {
+    let peer = "Endpoint = \(endpoint)\nAllowedIPs = ", endpoints = [endpoint: "192.0.2.1"]
+    let split = try setup("", peer + "192.0.2.0/24, 10.0.0.0/8, 192.0.2.1, 2001:db8::/32", endpoints: endpoints)
+    let table = MarkedRouting.table(of: 51820)
+    #expect(
+      Set(split.routes) == [
+        Route(prefix("192.0.2.0/24"), table: table), Route(prefix("192.0.2.1/32"), table: table),
+        Route(prefix("10.0.0.0/8")), Route(prefix("2001:db8::/32")),
+      ])
+    #expect(
+      split.rules.map(\.description) == [
+        "not from all fwmark 0xca6c lookup \(table) suppress_prefixlength 23",
+        "from all lookup main suppress_prefixlength 24",
+        "not from all fwmark 0xca6c lookup \(table) suppress_prefixlength 31",
+        "from all lookup main suppress_prefixlength 32",
+      ])
+    #expect(split.rules.allSatisfy { !$0.isIPv6 && !$0.isOfDefaultRoute })
+    #expect(split.mark == 51820 && split.isMarkChosen && split.device.firewallMark == 51820)
+    #expect(split.firewall.savesMarks && split.settings.map(\.name) == [Setup.markedAnswers])
+    // Its datagrams go where the routes say but for these: through another tunnel with a default route too.
+    #expect(!split.hasDefaultRoute)
+
+    let whole = try setup("FwMark = 7", peer + "0.0.0.0/0, 192.0.2.0/24", endpoints: endpoints)
+    #expect(
+      whole.routes == [
+        Route(prefix("192.0.2.0/24"), table: MarkedRouting.table(of: 7)), Route(prefix("0.0.0.0/0"), table: 7),
+      ])
+    #expect(whole.rules.map(\.suppressedPrefixLength) == [nil, 0, 23, 24] && whole.hasDefaultRoute)
+
+    for (settings, address) in [("Table = 77", "192.0.2.1"), ("Table = off", "192.0.2.1"), ("", "192.0.3.1")] {
+      let other = try setup(settings, peer + "192.0.2.0/24", endpoints: [endpoint: address])
+      #expect(other.rules.isEmpty && other.mark == nil && !other.firewall.savesMarks)
+      #expect(other.routes.map(\.prefix) == (settings == "Table = off" ? [] : [prefix("192.0.2.0/24")]))
+    }
+    let six = try setup(
+      "", "Endpoint = a.example:1\nAllowedIPs = fd00::/8, 10.0.0.0/8", endpoints: ["a.example:1": "fd00::1"])
+    #expect(six.rules.count == 2 && six.rules.allSatisfy(\.isIPv6) && six.settings.isEmpty && six.firewall.savesMarks)
+  }
+
+  @Test func `what rules lead past is read from them, and grows in order`() {
+    var routing = MarkedRouting(
+      defaultFamilies: [true], [prefix("10.0.0.0/8"), prefix("10.1.0.0/16"), prefix("fd00::/8")],
+      endpoints: [address("10.1.0.1"), address("192.0.2.1")])
+    #expect(MarkedRouting(routing.rules(mark: 9)) == routing && routing.families == [false, true])
+    let before = routing.rules(mark: 9)
+    routing.add([prefix("10.0.0.0/12"), prefix("10.1.0.0/24")], [address("10.1.0.1")])
+    let after = routing.rules(mark: 9).filter { !$0.isIPv6 }
+    #expect(after.compactMap { $0.isInverted ? nil : $0.suppressedPrefixLength } == [8, 12, 16, 24])
+    let changes = PolicyRule.changes(from: before.filter { !$0.isIPv6 }, to: after)
+    #expect(changes.added == after && changes.removed == before.filter { !$0.isIPv6 })
+    #expect(PolicyRule.changes(from: Array(after.prefix(4)), to: after).added == Array(after.dropFirst(4)))
   }
 
   @Test(arguments: [

@@ -68,28 +68,34 @@ extension ConfigurationFile {
     }
   }
 
-  /// A tunnel's own datagrams should not want to go through it.
+  /// A tunnel's own datagrams should not want to go through it. Past its routes they are led by their mark; past the kernel's
+  /// route to an address's network, and in a table whose rules the file does not say, they are not.
   private func tellAboutEndpoints(
     _ coverage: Coverage, _ endpoints: [EndpointName: Endpoint], _ tell: Tell
   ) {
     guard table != .off else { return }
     let places = placesOfPeers
     for peer in peers {
-      guard let name = peer.endpoint, let endpoint = endpoints[name],
-        let choice = coverage.decision(for: endpoint.address).choice, choice.peer == places[peer.publicKey],
-        // With a default route, the firewall mark keeps them outside.
-        !coverage.hasDefaultRoute(isIPv6: endpoint.address.isIPv6)
-      else { continue }
-      let isHost = choice.prefix.length == choice.prefix.address.bitWidth
-      let consequence =
-        table == .automatic && !isHost
-        ? "the route leaves it out, so what else is at that address is not reached through the tunnel"
-        : "its own datagrams may be led into the tunnel"
-      let address = name.text.contains("\(endpoint.address)") ? "" : " (\(endpoint.address))"
-      tell(
-        .insideEndpoint, peer.endpointLine,
-        "Endpoint = \(name)\(address) lies in the peer's own AllowedIPs = \(choice.prefix) (line \(choice.line)); "
-          + consequence)
+      guard let name = peer.endpoint, let endpoint = endpoints[name] else { continue }
+      let known = name.text.contains("\(endpoint.address)") ? "" : " (\(endpoint.address))"
+      let network = zip(addresses, addressLines).first { address, _ in
+        let prefix = IPPrefix(address.address, length: address.prefixLength)
+        return prefix.length < prefix.address.bitWidth && address.address.isIPv6 == endpoint.address.isIPv6
+          && prefix.contains(endpoint.address)
+      }
+      if let (address, line) = network {
+        tell(
+          .insideEndpoint, peer.endpointLine,
+          "Endpoint = \(name)\(known) lies in the network of Address = \(address) (line \(line)), "
+            + "whose route leads the tunnel's own datagrams into the tunnel")
+      } else if table != .automatic, !coverage.hasDefaultRoute(isIPv6: endpoint.address.isIPv6),
+        let choice = coverage.decision(for: endpoint.address).choice, choice.peer == places[peer.publicKey]
+      {
+        tell(
+          .insideEndpoint, peer.endpointLine,
+          "Endpoint = \(name)\(known) lies in the peer's own AllowedIPs = \(choice.prefix) (line \(choice.line)); "
+            + "without a rule of yours its own datagrams may be led into the tunnel")
+      }
     }
   }
 

@@ -8,10 +8,9 @@ extension Coverage {
   }
 
   /// Routes to make, longest first: each prefix as written where nothing of it is excluded, the fewest prefixes for the
-  /// rest. `endpoints` are left out as well, but for host routes to one of them, which somebody meant, and in families
-  /// with a default route, where the firewall mark keeps the tunnel's own datagrams outside.
-  public func routes(cuttingOut endpoints: [IPAddress]) -> [IPPrefix] {
-    let specific = specificRoutes(cuttingOut: endpoints)
+  /// rest. Endpoints are in them like any address; a mark leads the tunnel's own datagrams past them, and those alone.
+  public func routes() -> [IPPrefix] {
+    let specific = specificRoutes()
     let defaults = defaultRoutes(isIPv6: false) + defaultRoutes(isIPv6: true)
     guard !defaults.isEmpty else { return specific }
     return Coverage.longestFirst(Set(specific).union(defaults))
@@ -26,14 +25,13 @@ extension Coverage {
     return all.prefixes
   }
 
-  /// The routes for all longer prefixes; with `Table = auto` these go to the main table.
-  public func specificRoutes(cuttingOut endpoints: [IPAddress]) -> [IPPrefix] {
-    let endpoints = PrefixSet(endpoints.filter { !hasDefaultRoute(isIPv6: $0.isIPv6) }.map { IPPrefix($0) })
+  /// The routes for all longer prefixes; with `Table = auto` these go to the main table, but for those that an endpoint
+  /// lies in.
+  public func specificRoutes() -> [IPPrefix] {
     var routes: Set<IPPrefix> = []
     var withHoles: [IPPrefix] = []
     for entry in entries where entry.prefix.length > 0 {
-      let isHost = entry.prefix.length == entry.prefix.address.bitWidth
-      if excluded.intersects(entry.prefix) || (!isHost && endpoints.intersects(entry.prefix)) {
+      if excluded.intersects(entry.prefix) {
         withHoles.append(entry.prefix)
       } else {
         routes.insert(entry.prefix)
@@ -42,7 +40,6 @@ extension Coverage {
     if !withHoles.isEmpty {
       var rest = PrefixSet(withHoles)
       rest.subtract(excluded)
-      rest.subtract(endpoints)
       routes.formUnion(rest.prefixes)
     }
     return Coverage.longestFirst(routes)

@@ -32,6 +32,7 @@ public struct Scenario: Sendable {
     .sourceAddresses, .betterRoute, .ownAddress, .lyingPeer, .forgedPackets,
     .manyPrefixes,
     .turnover, .unreachable, .errorSources, .leaks, .defaultRoute, .twoDefaultRoutes, .deletedRules, .hostileLAN,
+    .hostileNames,
     .stress, .loadGenerator, .execution,
     .sideBySide, .reloadUnderLoad, .reloadPairs, .crashMatrix, .exportedExclusions, .upSpeed,
   ]

@@ -79,23 +79,51 @@ struct KnownDifference: Sendable {
 
   static let endpointRoutes = KnownDifference(
     name: "an endpoint inside its peer's allowed IPs, no default route",
-    wgQuick: "routes the prefix as a whole, so that the tunnel's own packets go into the tunnel",
-    wg6: "routes the prefix without the endpoint; what the peer may send is as in the file",
-    reason: "such a tunnel does not work"
+    wgQuick: "has the route in the main table, so that the tunnel's own packets go into the tunnel",
+    wg6:
+      "has the route in a table of its own, past which a mark and two rules lead the tunnel's own packets, as wg-quick's "
+      + "past a default route",
+    reason:
+      "such a tunnel does not work; and without a route to that address, a forged name would lead a host out of the "
+      + "tunnel"
   ) { quick, difference in
+    // The first mark, and the table that goes with it.
+    let mark = "0xca6c", number = 51820, table = 51820 ^ 0x4000_0000
     let theirs = difference.left.compactMap { InterfaceRoute($0) }.filter { route in
       quick.endpoints.contains { route.prefix.contains($0) }
     }
+    guard !theirs.isEmpty else { return }
+    var ours: Set<Fact> = [Fact(.device, "\(quick.interface) fwmark \(mark)")]
     for route in theirs {
-      let cover = Set(route.prefix.without(quick.endpoints))
-      let ours = difference.right.filter { fact in
-        guard let own = InterfaceRoute(fact) else { return false }
-        return cover.contains(own.prefix) && own.rest == route.rest
+      let (family, length) = (route.prefix.isIPv6 ? "IPv6" : "IPv4", route.prefix.length)
+      ours.insert(
+        Fact(
+          .route, route.fact.text.replacing("dev \(quick.interface) ", with: "dev \(quick.interface) table \(table) ")))
+      for rule in [
+        "from all lookup main suppress_prefixlength \(length)",
+        "not from all fwmark \(mark) lookup \(table) suppress_prefixlength \(length - 1)",
+      ] {
+        let own = difference.right.filter {
+          $0.area == .rule && $0.text.hasPrefix(family) && $0.text.hasSuffix(": " + rule)
+        }
+        guard own.count == 1 else { return }
+        ours.formUnion(own)
       }
-      guard ours.count == cover.count else { continue }
-      difference.left.remove(route.fact)
-      difference.right.subtract(ours)
+      if !route.prefix.isIPv6 { ours.insert(Fact(.sysctl, "net/ipv4/conf/all/src_valid_mark = 1")) }
     }
+    for family in ["ip", "ip6"] {
+      ours.insert(
+        Fact(
+          .firewall, "\(family) filter postrouting -150: meta l4proto udp, meta mark \(number), ct mark set \(number)"))
+      ours.insert(
+        Fact(
+          .firewall, "\(family) filter prerouting -150: meta l4proto udp, ct mark \(number), meta mark set \(number)"))
+    }
+    guard difference.right.isSuperset(of: ours) else { return }
+    difference.right.subtract(ours)
+    difference.left.subtract(theirs.map(\.fact))
+    difference.left.remove(Fact(.device, "\(quick.interface) fwmark off"))
+    difference.left.remove(Fact(.sysctl, "net/ipv4/conf/all/src_valid_mark = 0"))
   }
 
   static let marks = KnownDifference(
@@ -264,8 +292,6 @@ extension Set<Fact> {
 private struct InterfaceRoute {
   let fact: Fact
   let prefix: Prefix
-  /// Everything but the prefix.
-  let rest: String
 
   init?(_ fact: Fact) {
     let words = fact.text.split(separator: " ", maxSplits: 2)
@@ -274,6 +300,5 @@ private struct InterfaceRoute {
     else { return nil }
     self.fact = fact
     self.prefix = prefix
-    rest = words[0] + " " + words[2]
   }
 }

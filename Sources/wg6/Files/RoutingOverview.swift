@@ -7,8 +7,10 @@ struct RoutingOverview {
   private let configuration: ConfigurationFile
   private let coverage: Coverage
   private let names: PeerNames
-  /// The endpoints that the routes leave out, and the place of a peer that is there.
-  private let cutEndpoints: [IPAddress: Int]
+  /// The endpoints that addresses of the tunnel are, and the place of a peer that is there.
+  private let endpoints: [IPAddress: Int]
+  /// The routes that the tunnel's own datagrams would take without their mark, and stand in the tunnel's own table.
+  private let markedRoutes: Swift.Set<IPPrefix>
   /// The networks that this machine is on itself.
   private let connected: [IPPrefix]
 
@@ -22,28 +24,28 @@ struct RoutingOverview {
     self.file = file
     self.configuration = configuration
     self.coverage = coverage
-    var cut: [IPAddress: Int] = [:]
+    var inside: [IPAddress: Int] = [:]
     if configuration.table == .automatic {
-      let routed = PrefixSet(coverage.routes(cuttingOut: endpoints.values.map(\.address)))
       for (place, peer) in configuration.peers.enumerated() {
-        guard let address = peer.endpoint.flatMap({ endpoints[$0]?.address }), cut[address] == nil,
-          coverage.covered.contains(address), !routed.contains(address)
+        guard let address = peer.endpoint.flatMap({ endpoints[$0]?.address }), inside[address] == nil,
+          coverage.covered.contains(address)
         else { continue }
-        cut[address] = place
+        inside[address] = place
       }
     }
-    cutEndpoints = cut
+    self.endpoints = inside
+    markedRoutes = Swift.Set(
+      coverage.specificRoutes().filter { route in
+        inside.keys.contains { $0.isIPv6 == route.address.isIPv6 && route.contains($0) }
+      })
   }
 
   /// A line for each prefix, both families in the order of their addresses.
   var lines: [String] {
     var rows = coverage.assignments.map {
-      Row(prefix: $0.prefix, peer: name($0.choice.peer), place: place(of: $0.choice))
+      Row(prefix: $0.prefix, peer: name($0.choice.peer), place: place(of: $0.choice, $0.prefix.address))
     }
     rows += coverage.excluded.prefixes.map { Row(prefix: $0, peer: "-", place: "excluded\(reason($0.address))") }
-    rows += cutEndpoints.map {
-      Row(prefix: IPPrefix($0, length: $0.bitWidth), peer: "-", place: "excluded (endpoint of \(name($1)))")
-    }
     rows.sort { $0.order < $1.order }
     let widths = (rows.map(\.prefix.description.count).max() ?? 0, rows.map(\.peer.count).max() ?? 0)
     return rows.map { "\($0.prefix.description.padded(to: widths.0))  \($0.peer.padded(to: widths.1))  \($0.place)" }
@@ -53,13 +55,16 @@ struct RoutingOverview {
   func explanation(_ address: IPAddress) -> [String] {
     let decision = coverage.decision(for: address)
     var lines: [String] = []
-    if let place = cutEndpoints[address] {
-      let line = configuration.peers[place].endpointLine
-      lines.append("\(address) stays outside the tunnel: it is the endpoint of \(name(place)) (\(file):\(line))")
-    } else if let choice = decision.choice {
+    if let choice = decision.choice {
       lines.append(
         "\(address) goes to \(name(choice.peer)), by AllowedIPs = \(choice.prefix) (\(file):\(choice.line)); "
-          + "route: \(place(of: choice))")
+          + "route: \(place(of: choice, address))")
+      if let place = endpoints[address] {
+        let line = configuration.peers[place].endpointLine
+        lines.append(
+          "it is the endpoint of \(name(place)) (\(file):\(line)): the tunnel's own datagrams, by their mark, stay outside"
+        )
+      }
       if configuration.table == .automatic, choice.prefix.length == 0,
         let network = connected.first(where: { $0.contains(address) })
       {
@@ -82,13 +87,19 @@ struct RoutingOverview {
     names.name(configuration.peers[place].publicKey)
   }
 
-  /// Where the route goes for an element of AllowedIPs.
-  private func place(of choice: Decision.Choice) -> String {
+  /// Where the route of `address` goes, which an element of AllowedIPs has.
+  private func place(of choice: Decision.Choice, _ address: IPAddress) -> String {
     switch configuration.table {
     case .off: "no route"
     case .number(let number): "table \(number)"
-    case .automatic: choice.prefix.length == 0 ? "own table" : "main"
+    case .automatic: choice.prefix.length == 0 || isMarked(address) ? "own table" : "main"
     }
+  }
+
+  /// Routes of one length are apart.
+  private func isMarked(_ address: IPAddress) -> Bool {
+    let route = coverage.specificRoutes().first { $0.address.isIPv6 == address.isIPv6 && $0.contains(address) }
+    return route.map(markedRoutes.contains) ?? false
   }
 
   private func reason(_ address: IPAddress) -> String {

@@ -15,6 +15,7 @@ struct Resolve: ParsableCommand {
     closefrom(STDERR_FILENO + 1)
     unsafe chdir("/")
     let tunnel = Tunnel(interface, tell: { _ in }, warn: { _ in }, announce: { _ in })
-    try tunnel.attempt { try tunnel.askForEndpoints() }
+    let program = try Daemon.ownPath()
+    try tunnel.attempt { try tunnel.askForEndpoints(program) }
   }
 }
