@@ -113,6 +113,17 @@ extension SeededRandom {
     #expect(before - after == 599)
   }
 
+  @Test func `a fork that leads one way goes at once`() {
+    let peer = PeerReference.create(slot: 0)
+    defer { peer.destroy() }
+    var trie = AllowedIPs()
+    for number: UInt64 in 1...2 { _ = trie.insert(Pair.prefix(number), for: peer) }
+    let both = trie.nodeCount
+    trie.remove(Pair.prefix(1))
+    let one = trie.nodeCount
+    #expect(both == 3 && one == 1)
+  }
+
   @Test func `what was reclaimed is used again before there is more of it`() {
     let peer = PeerReference.create(slot: 0)
     defer { peer.destroy() }

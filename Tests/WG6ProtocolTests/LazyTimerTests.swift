@@ -20,6 +20,38 @@ import WG6Simulation
     #expect(sent(by: pair.alice, pair).last == last + 25 * Limits.second)
   }
 
+  @Test func `a passive keepalive is due ten seconds after the data, however late the control path hears of that`() {
+    let bench = Bench(seed: 53)
+    let alice = bench.addNode(), bob = bench.addNode()
+    alice.add(bob)
+    bob.add(alice)
+    alice.push([alice.packet(to: bob)])
+    bench.deliver()
+    func pass(_ time: Nanoseconds) {
+      bench.now.monotonic += time
+      bob.device.advance(now: bench.now)
+      bob.settle()
+    }
+    pass(10 * Limits.second)
+    alice.push([alice.packet(to: bob)])
+    var message = alice.outbox.removeLast().bytes
+    bob.outbox = []
+    let path = PackedPath(Path(to: alice.endpoint, from: bob.endpoint.address, sourceInterface: 1))
+    bob.inbound.pass()
+    message.withUnsafeMutableBytes { _ = bob.inbound.open($0, from: path, now: bench.now.monotonic) }
+    bob.inbound.leave()
+    bench.now.monotonic += 3 * Limits.second
+    bob.settle()
+    pass(6 * Limits.second)
+    #expect(bob.outbox.isEmpty)
+    pass(Limits.second)
+    #expect(bob.outbox.map(\.bytes.count) == [DataMessage.overhead])
+    // What came in counts, though it had no packet in it.
+    let before = alice.device.status().peers[0].receivedBytes
+    for datagram in bob.outbox { alice.receive(datagram.bytes, from: bob.endpoint) }
+    #expect(alice.device.status().peers[0].receivedBytes == before + UInt64(DataMessage.overhead))
+  }
+
   @Test func `a passive keepalive is due ten seconds after the data that nothing went back for`() throws {
     let pair = Pair(seed: 52)
     pair.alice.send(pair.toBob())
