@@ -41,12 +41,12 @@ struct PathCell: ~Copyable {
 
   /// Leaves the local end to the kernel, whatever the remote end is by now.
   func forgetSource() {
-    while !tryUpdate({ $0.withoutSource }) {}
+    while load().hasSource, !tryUpdate({ $0.withoutSource }) {}
   }
 
   /// Lets the kernel choose the local end if `path` is still what is there.
   func forgetSource(of path: PackedPath) {
-    while !tryUpdate({ $0 == path ? $0.withoutSource : $0 }) {}
+    while load() == path, path.hasSource, !tryUpdate({ $0 == path ? $0.withoutSource : $0 }) {}
   }
 
   /// Puts `newPath` there if `path` still is, and no other writer is at work. A review of `path` that has come between
@@ -57,7 +57,7 @@ struct PathCell: ~Copyable {
 
   /// Notes what a review of `path` has found, if `path` is still there.
   func review(_ path: PackedPath, tunnelMTU: Int?) {
-    while !tryUpdate({ $0 == path ? $0.reviewed(tunnelMTU: tunnelMTU) : $0 }) {}
+    while load() == path, !tryUpdate({ $0 == path ? $0.reviewed(tunnelMTU: tunnelMTU) : $0 }) {}
   }
 
   /// Puts `path`, which a peer wrote from, there unless another writer is at work. If the peer is where it was, but for the
