@@ -1,3 +1,4 @@
+import Synchronization
 import Testing
 import WG6Crypto
 import WG6Simulation
@@ -88,6 +89,23 @@ import WG6Simulation
     #expect(alice.drops(.noPeerForDestination) == 0)
     alice.push([alice.packet(to: bob)])
     #expect(alice.drops(.noPeerForDestination) == 1)
+  }
+
+  @Test func `a packet that was staged just as its peer was removed is dropped before the peer is freed`() {
+    let (bench, alice, bob) = pair()
+    alice.isAwake = false
+    alice.push([alice.packet(to: bob)])
+    let reference = alice.peer(bob).reference
+    alice.apply(removal(of: bob))
+    // The thread that was staging it took the request to drop packets for one about earlier packets.
+    reference.pointer.pointee.discardsStaged.store(false, ordering: .relaxed)
+    alice.isAwake = true
+    // It is asked again, drops them, and lets go.
+    for _ in 0..<3 {
+      bench.wait(Limits.second)
+      alice.settle()
+    }
+    #expect(alice.device.retired.isEmpty)
   }
 
   @Test func `no action names a peer that the same update removes`() {
