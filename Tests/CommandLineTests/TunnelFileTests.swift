@@ -94,7 +94,10 @@ struct `Files of tunnels that are up` {
         .split(separator: " ").last)
     let interface = space.interface
     let script = """
-      state() { wg show \(interface) endpoints | cut -f 2; ip route get 192.0.2.$1; }
+      state() {
+        wg show \(interface) endpoints | cut -f 2
+        ip route get 192.0.2.$1 mark $(wg show \(interface) fwmark); ip route get 192.0.2.$1
+      }
       mount --bind \(hosts[0]) /etc/hosts && \(Programs.wg6) up "$1" && mount --bind \(hosts[1]) /etc/hosts || exit 7
       \(Programs.wg6) reload -n "$1" && \(Programs.wg6) reload "$1" && state 2
       mount --bind \(hosts[2]) /etc/hosts && \(Programs.wg6) reload "$1" && state 2
@@ -119,7 +122,10 @@ struct `Files of tunnels that are up` {
     #expect(lines.filter { $0.hasSuffix(":51820") && $0.hasPrefix("192") } == ["192.0.2.2:51820", "192.0.2.2:51820"])
     #expect(lines.contains("192.0.2.5:5"))
     for address in ["192.0.2.2", "192.0.2.5"] {
-      #expect(lines.contains { $0.hasPrefix("\(address) via 198.51.100.2 dev outer") }, "\(lines)")
+      // The tunnel's own datagrams go there outside, and nothing else does.
+      #expect(
+        lines.contains { $0.hasPrefix("\(address) via 198.51.100.2 dev outer") && $0.contains(" mark ") }, "\(lines)")
+      #expect(lines.contains { $0.hasPrefix("\(address) dev \(interface) ") }, "\(lines)")
     }
     #expect(outcome.errors.contains("its peer keeps its endpoint"), "\(outcome.errors)")
     try space.require(space.wg6(["down", file]))

@@ -198,9 +198,11 @@ public struct PackedPath: Equatable, Sendable {
   /// Whether another tunnel of this machine, or the same one, carries datagrams along it.
   public var leadsThroughTunnel: Bool { words[PackedPath.limitWord] >> PackedPath.limitShift != 0 }
 
-  /// The longest datagram, in bytes, that may go along it: what goes whole through a tunnel on the way, but never less than
-  /// what carries a packet that every IPv6 link must carry.
-  public var longestDatagram: Int { max(longestWhole, Limits.smallestMTU) + DataMessage.overhead }
+  /// The longest datagram, in bytes, that may go along it if another tunnel is on the way: what goes whole through that, but
+  /// never less than what carries a packet that every IPv6 link must carry. Elsewhere any.
+  public var longestDatagram: Int {
+    leadsThroughTunnel ? max(longestWhole, Limits.smallestMTU) + DataMessage.overhead : .max
+  }
 
   static func longestWhole(_ word: UInt64) -> Int {
     let limit = Int(word >> limitShift)
