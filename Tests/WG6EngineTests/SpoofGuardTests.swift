@@ -48,7 +48,13 @@ import WG6Protocol
 
     /// A socket bound to port 7000 of any address, with a mark.
     func listen(isIPv6: Bool, port: UInt16 = 7000, mark: UInt32 = 0) throws -> Int32 {
-      let descriptor = try namespace.inside { () -> Int32 in
+      let descriptor = try Stage.listener(in: namespace, isIPv6: isIPv6, port: port, mark: mark)
+      sockets.append(descriptor)
+      return descriptor
+    }
+
+    static func listener(in namespace: NetworkNamespace, isIPv6: Bool, port: UInt16, mark: UInt32) throws -> Int32 {
+      try namespace.inside { () -> Int32 in
         let descriptor = socket(isIPv6 ? AF_INET6 : AF_INET, Int32(SOCK_DGRAM.rawValue), 0)
         var (one, mark) = (Int32(1), mark)
         setsockopt(descriptor, SOL_SOCKET, SO_MARK, &mark, 4)
@@ -65,8 +71,14 @@ import WG6Protocol
         #expect(code == 0)
         return descriptor
       }
-      sockets.append(descriptor)
-      return descriptor
+    }
+
+    /// Datagrams of IPv4 that were forwarded so far.
+    func forwarded() throws -> Int {
+      let text = try namespace.inside { try String(contentsOfFile: "/proc/thread-self/net/snmp", encoding: .utf8) }
+      let lines = text.split(separator: "\n").filter { $0.hasPrefix("Ip: ") }.map { $0.split(separator: " ") }
+      let column = try #require(lines.first?.firstIndex(of: "ForwDatagrams"))
+      return try #require(Int(lines[1][column]))
     }
 
     func arrives(_ packet: [UInt8], by link: Link, at socket: Int32) -> Bool {
@@ -148,10 +160,54 @@ import WG6Protocol
   @Test func `drops what comes from our own address, which IPv6 takes on any interface`() throws {
     let stage = try Stage()
     let socket = try stage.listen(isIPv6: true)
-    let packet = try Self.datagram("fd66::2", "fd66::2")
-    #expect(stage.arrives(packet, by: stage.uplink, at: socket))
+    let packets = try ["fd66::2", "2001:db8:100::2"].map { try Self.datagram("fd66::2", $0) }
+    for packet in packets { #expect(stage.arrives(packet, by: stage.uplink, at: socket)) }
     try stage.filter(try Self.rules())
-    #expect(!stage.arrives(packet, by: stage.uplink, at: socket))
+    for packet in packets { #expect(!stage.arrives(packet, by: stage.uplink, at: socket)) }
+  }
+
+  @Test func `forwards nothing forged, also to the tunnel's own port elsewhere`() throws {
+    let stage = try Stage()
+    _ = try stage.listen(isIPv6: false, port: 51820, mark: 7)
+    try stage.namespace.inside { try Sysctl.set("net.ipv4.ip_forward", to: "1") }
+    let before = try stage.forwarded()
+    let packet = try Self.datagram("10.77.0.9", "10.77.9.9", to: 51820)
+    #expect(stage.uplink.write(packet) == 0)
+    #expect(try stage.forwarded() == before + 1)
+    try stage.filter(try Self.rules(mark: 7))
+    #expect(stage.uplink.write(packet) == 0)
+    #expect(try stage.forwarded() == before + 1)
+  }
+
+  @Test func `lets a neighbour be found whose address lies in the tunnel`() throws {
+    let pair = try VethPair()
+    let tunnel = try pair.left.inside { Link(try TUN(named: "wg0")) }
+    try pair.left.ip("link set wg0 up")
+    try pair.left.ip("-6 route add fd77::2/128 dev wg0")
+    try pair.left.ip("neighbour delete fd77::2 dev v0")
+    try pair.right.ip("neighbour delete fd77::1 dev v0")
+    let rules = try Self.rules(mark: 7)
+    try pair.left.inside { try Firewall.put(rules) }
+    let listener = try Stage.listener(in: pair.left, isIPv6: true, port: 51820, mark: 7)
+    let sender = try pair.right.inside { socket(AF_INET6, Int32(SOCK_DGRAM.rawValue), 0) }
+    defer { for socket in [listener, sender] { close(socket) } }
+    var place = sockaddr_in6()
+    place.sin6_family = sa_family_t(AF_INET6)
+    place.sin6_port = UInt16(51820).bigEndian
+    _ = inet_pton(AF_INET6, "fd77::1", &place.sin6_addr)
+    var hasArrived = false
+    // A young veth loses the first solicitation, and the next one comes a second later.
+    for _ in 0..<50 where !hasArrived {
+      _ = withUnsafePointer(to: &place) {
+        $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+          sendto(sender, "x", 1, 0, $0, socklen_t(MemoryLayout<sockaddr_in6>.size))
+        }
+      }
+      var question = pollfd(fd: listener, events: Int16(POLLIN), revents: 0)
+      hasArrived = poll(&question, 1, 100) > 0
+    }
+    #expect(hasArrived)
+    withExtendedLifetime(tunnel) {}
   }
 
   @Test(arguments: [false, true])
@@ -196,6 +252,21 @@ import WG6Protocol
     rules.sharers = found
     try stage.filter(rules)
     #expect(stage.arrives(packet, by: stage.uplink, at: socket))
+  }
+
+  @Test(arguments: [false, true])
+  func `takes what comes by the tunnel when that has another name by now`(isIPv6: Bool) throws {
+    let stage = try Stage()
+    let socket = try stage.listen(isIPv6: isIPv6)
+    try stage.filter(try Self.rules())
+    for command in ["set wg0 down", "set wg0 name renamed0", "set renamed0 up"] {
+      try stage.namespace.ip("link \(command)")
+    }
+    // IPv6's addresses have gone with the link.
+    if isIPv6 { try stage.namespace.ip("address add fd66::2/64 dev renamed0 nodad") }
+    let packet = try isIPv6 ? Self.datagram("fd66::1", "fd66::2") : Self.datagram("10.66.0.1", "10.66.0.2")
+    #expect(stage.arrives(packet, by: stage.tunnel, at: socket))
+    #expect(!stage.arrives(packet, by: stage.uplink, at: socket))
   }
 
   @Test func `drops redirects out of the tunnel, and no other error`() throws {

@@ -36,19 +36,21 @@ extension FirewallRules {
   }
 
   /// What comes from such a source by another interface and is no forgery: answers to the tunnel's own datagrams, and to
-  /// programs that bypass the tunnel; a DHCP server's; ICMP errors of routers on ways past the tunnel, which nobody could
-  /// tell from errors of routers elsewhere. A peer that moves sends to a socket that it has not heard from yet.
+  /// programs that bypass the tunnel; a DHCP server's; ICMP errors of routers on ways past the tunnel, which can't be told
+  /// from errors of routers elsewhere; and neighbours on the link, which no router has forwarded (RFC 4861 §11.2): an endpoint
+  /// there may be among the allowed IPs. A peer that moves sends to a socket of this machine that it has not heard from yet.
   private func sourceGuard(_ rules: String) -> String {
     let marks = [mark, formerMark, ExecutionMark.outside(of: interface)].compactMap { $0 }.map { "\($0)" }
     let own = "{ \(marks.joined(separator: ", ")) }"
     return """
       \(routedSets)  chain forged {
           meta mark \(own) accept
-          socket mark \(own) accept
+          fib daddr type local socket mark \(own) accept
           udp sport 67 udp dport 68 accept
           udp sport 547 udp dport 546 accept
           icmp type { destination-unreachable, time-exceeded, parameter-problem } accept
           icmpv6 type { destination-unreachable, packet-too-big, time-exceeded, parameter-problem } accept
+          icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } ip6 hoplimit 255 accept
           drop
         }
         chain source-guard {
@@ -59,19 +61,25 @@ extension FirewallRules {
       """
   }
 
-  /// Addresses that another interface has too come by that one as well.
+  /// To the interface's addresses, and from them. The kernel knows which interface has an address, also if that was renamed;
+  /// where a filter can't ask it, the name alone counts. An address that another interface has too comes by that one as well.
   private func addressRules(isIPv6: Bool) -> String {
     let field = isIPv6 ? "ip6" : "ip"
     let shared = Dictionary(grouping: sharers, by: \.address)
     let own = guardedAddresses.filter { $0.isIPv6 == isIPv6 }
     let alone = own.filter { shared[$0] == nil }.map(\.filterText)
-    let rules = own.compactMap { address in
-      shared[address].map { sharers in
-        let names = sharers.map { "\"\($0.interface)\"" }.joined(separator: ", ")
-        return "    \(field) daddr \(address.filterText) iifname != { \(names) } drop\n"
-      }
+    let elsewhere = guardedSources.isEmpty ? "" : "fib daddr . iif type != local "
+    var rules = ""
+    if !alone.isEmpty {
+      let all = "{ \(alone.joined(separator: ", ")) }"
+      rules = "    \(field) daddr \(all) \(elsewhere)drop\n    \(field) saddr \(all) drop\n"
     }
-    return (alone.isEmpty ? "" : "    \(field) daddr { \(alone.joined(separator: ", ")) } drop\n") + rules.joined()
+    for address in own {
+      guard let names = shared[address]?.map({ "\"\($0.interface)\"" }).joined(separator: ", ") else { continue }
+      let drop = "\(address.filterText) iifname != { \(names) } drop\n"
+      rules += "    \(field) daddr \(drop)    \(field) saddr \(drop)"
+    }
+    return rules
   }
 
   private func guarded(isIPv6: Bool) -> [IPPrefix] { guardedSources.filter { $0.address.isIPv6 == isIPv6 } }
