@@ -62,7 +62,7 @@ extension FuzzTarget {
     // The ends of every prefix, and their neighbours.
     let device = coverage.allowedIPs.enumerated().flatMap { peer, prefixes in prefixes.map { (prefix: $0, peer: peer) }
     }
-    let routed = coverage.routes(cuttingOut: [])
+    let routed = coverage.routes()
     for prefix in (device.map(\.prefix) + coverage.excluded.prefixes).prefix(64) {
       for address in edges(of: prefix) {
         let decided = coverage.decision(for: address).peer
