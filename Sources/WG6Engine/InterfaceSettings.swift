@@ -1,8 +1,8 @@
 import CLinux
-import Glibc
 import Logging
 import SystemPackage
 import WG6Linux
+import WG6Protocol
 
 /// Keeps router advertisements and redirects of peers, and the kernel itself, from configuring the interface
 /// (`Autoconfiguration`).
@@ -17,9 +17,6 @@ struct InterfaceSettings {
   /// The inode of the namespace that the interface was last seen in; 0 for this process's.
   private var namespace: UInt64 = 0
 
-  /// What every link with IPv6 carries (RFC 8200 §5), in bytes.
-  private static let leastMTU = 1280
-
   /// For an interface that was just made.
   init(_ interface: String, isOurs: Bool, _ log: Logger) {
     self.isOurs = isOurs
@@ -32,16 +29,16 @@ struct InterfaceSettings {
   mutating func interfaceChanged(_ interface: String, mtu: Int?, _ tun: borrowing TUN, _ log: Logger) {
     guard isOurs else { return }
     guard let mtu else { return interfaceMoved(interface, tun, log) }
-    let hasIPv6 = mtu >= InterfaceSettings.leastMTU
+    let hasIPv6 = mtu >= Limits.smallestMTU
     if namespace != 0 || hasIPv6 && !hadIPv6 { turnOff(interface, log) }
     (namespace, hadIPv6) = (0, hasIPv6)
   }
 
   private mutating func interfaceMoved(_ interface: String, _ tun: borrowing TUN, _ log: Logger) {
-    guard let there = try? tun.namespace() else { return }
-    var status = stat()
-    guard unsafe fstat(there.rawValue, &status) == 0, namespace != UInt64(status.st_ino) else { return }
-    namespace = UInt64(status.st_ino)
+    guard let there = try? tun.namespace(), let number = try? NamespaceNumber.of(there), number != namespace else {
+      return
+    }
+    namespace = number
     // A namespace is a thread's: the sockets of this one must stay here.
     let descriptor = there.rawValue
     let thread = try? Thread(named: "wg6-settings") {

@@ -15,9 +15,9 @@ public final class ErrorSender {
   /// where that is.
   public init(for tun: borrowing TUN) throws(Errno) {
     let namespace = try tun.namespace()
-    self.namespace = try ErrorSender.number(of: namespace)
+    self.namespace = try NamespaceNumber.of(namespace)
     sockets = Sockets()
-    if ErrorSender.own == self.namespace {
+    if NamespaceNumber.own == self.namespace {
       sockets.open()
     } else {
       // A thread that goes there does not come back.
@@ -35,7 +35,7 @@ public final class ErrorSender {
   /// Whether the interface is still in the namespace that this works in.
   public func isAt(_ tun: borrowing TUN) -> Bool {
     do throws(Errno) {
-      return try ErrorSender.number(of: tun.namespace()) == namespace
+      return try NamespaceNumber.of(tun.namespace()) == namespace
     } catch {
       return false
     }
@@ -65,19 +65,6 @@ public final class ErrorSender {
   }
 
   // MARK: Private
-
-  /// The number of this process's network namespace.
-  static let own: UInt64? = {
-    guard let descriptor = unsafe try? OwnedDescriptor(orErrno: Glibc.open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC))
-    else { return nil }
-    return try? number(of: descriptor)
-  }()
-
-  static func number(of namespace: borrowing OwnedDescriptor) throws(Errno) -> UInt64 {
-    var status = stat()
-    guard unsafe fstat(namespace.rawValue, &status) == 0 else { throw Errno(rawValue: errno) }
-    return UInt64(status.st_ino)
-  }
 
   /// What is opened in the interface's namespace; negative errnos before.
   private final class Sockets: @unchecked Sendable {

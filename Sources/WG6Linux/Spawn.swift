@@ -61,7 +61,8 @@ public struct Child: Sendable {
     var argv: [UnsafeMutablePointer<CChar>?] = unsafe ([path] + arguments).map { unsafe strdup($0) }
     unsafe argv.append(nil)
     defer { unsafe argv.forEach { unsafe free($0) } }
-    var variables: [UnsafeMutablePointer<CChar>?] = unsafe LastingEnvironment.variables.map { unsafe strdup($0) }
+    let kept = outlivesCaller ? LastingEnvironment.variables : []
+    var variables: [UnsafeMutablePointer<CChar>?] = unsafe kept.map { unsafe strdup($0) }
     unsafe variables.append(nil)
     defer { unsafe variables.forEach { unsafe free($0) } }
     var identifier: pid_t = 0

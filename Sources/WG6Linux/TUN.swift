@@ -76,8 +76,8 @@ public struct TUN: ~Copyable, Sendable {
   /// Whether the interface is known to be in another network namespace than this process.
   private var isElsewhere: Bool {
     // Without CAP_NET_ADMIN the kernel does not say.
-    guard let own = ErrorSender.own, let namespace = try? namespace() else { return false }
-    return (try? ErrorSender.number(of: namespace)) != own
+    guard let own = NamespaceNumber.own, let namespace = try? namespace() else { return false }
+    return (try? NamespaceNumber.of(namespace)) != own
   }
 
   /// Reads one packet, with its virtio header where there is one. Returns how many bytes that is, or a negative errno:

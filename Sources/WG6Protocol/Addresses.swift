@@ -110,3 +110,12 @@ public struct Path: Hashable, Sendable {
     self.sourceInterface = sourceInterface
   }
 }
+
+extension IPPrefix: Comparable {
+  /// IPv4 first, ascending; of prefixes at one address the wider.
+  public static func < (left: IPPrefix, right: IPPrefix) -> Bool {
+    let (a, b) = (left.address, right.address)
+    if a.isIPv6 != b.isIPv6 { return b.isIPv6 }
+    return (a.bits.high, a.bits.low, left.length) < (b.bits.high, b.bits.low, right.length)
+  }
+}

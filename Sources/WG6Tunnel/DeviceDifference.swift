@@ -126,7 +126,7 @@ struct DeviceDifference {
     change.endpoint = peer.endpoint
     change.persistentKeepalive = peer.persistentKeepalive
     change.replacesAllowedIPs = true
-    change.allowedIPs = peer.allowedIPs.sorted(by: IPPrefix.isOrdered).map { .add($0) }
+    change.allowedIPs = peer.allowedIPs.sorted().map { .add($0) }
     update.peers.append(change)
     lines.append("+ peer \(name)")
   }
@@ -155,25 +155,16 @@ struct DeviceDifference {
       words.append(peer.persistentKeepalive == 0 ? "no keepalive" : "keepalive \(peer.persistentKeepalive) s")
     }
     let old = Set(current.allowedIPs)
-    let added = peer.allowedIPs.subtracting(old).sorted(by: IPPrefix.isOrdered)
-    let removed = old.subtracting(peer.allowedIPs).sorted(by: IPPrefix.isOrdered)
+    let added = peer.allowedIPs.subtracting(old).sorted()
+    let removed = old.subtracting(peer.allowedIPs).sorted()
     if !added.isEmpty || !removed.isEmpty {
       // All at once: a packet sees the old ones or the new ones, never some of each.
       change.replacesAllowedIPs = true
-      change.allowedIPs = peer.allowedIPs.sorted(by: IPPrefix.isOrdered).map { .add($0) }
+      change.allowedIPs = peer.allowedIPs.sorted().map { .add($0) }
       words += removed.map { "-\($0)" } + added.map { "+\($0)" }
     }
     guard !words.isEmpty else { return }
     update.peers.append(change)
     lines.append("peer \(name): \(words.joined(separator: ", "))")
-  }
-}
-
-extension IPPrefix {
-  /// IPv4 first, ascending: an order that stays the same.
-  static func isOrdered(_ left: IPPrefix, _ right: IPPrefix) -> Bool {
-    let (a, b) = (left.address, right.address)
-    if a.isIPv6 != b.isIPv6 { return b.isIPv6 }
-    return (a.bits.high, a.bits.low, left.length) < (b.bits.high, b.bits.low, right.length)
   }
 }

@@ -117,7 +117,7 @@ extension Tunnel {
       case .mtu(let mtu, let before):
         try netlink.setMTU(mtu, of: link)
         // With room for IPv6 again it has the settings of a new interface.
-        if before < Setup.leastMTU, mtu >= Setup.leastMTU { turnOffAutoconfiguration() }
+        if before < Limits.smallestMTU, mtu >= Limits.smallestMTU { turnOffAutoconfiguration() }
       case .setUp: try netlink.setUp(link)
       case .addRoutes(let routes): try add(routes, via: link, netlink, &journal)
       case .setting(let name, let value): try set(name, to: value, &journal)

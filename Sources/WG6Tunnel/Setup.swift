@@ -41,8 +41,6 @@ extension Setup {
   static let firstChosenMark: UInt32 = 51820
   /// Has the reverse path filter look at the mark of an answer.
   static let markedAnswers = "net.ipv4.conf.all.src_valid_mark"
-  /// What every link with IPv6 carries, in bytes.
-  static let leastMTU = 1280
   /// Bytes of an Ethernet frame, where nothing says what the way takes.
   private static let usualMTU = 1500
   /// Outer IP header, UDP header, and a data message's header and tag.
@@ -153,13 +151,13 @@ extension Setup {
       machine.pathMTU(address).map { $0 - overhead(isIPv6: address.isIPv6) }
     }
     let room = min(rooms.min() ?? (machine.defaultPathMTU() ?? usualMTU) - overhead(isIPv6: true), 65535)
-    if room >= leastMTU { return (room, nil) }
+    if room >= Limits.smallestMTU { return (room, nil) }
     let hasIPv6 =
       configuration.addresses.contains { $0.address.isIPv6 }
       || coverage.covered.prefixes.contains { $0.address.isIPv6 }
-    let words = "the way to a peer leaves \(room) bytes, and IPv6 needs \(leastMTU) (RFC 8200 §5)"
+    let words = "the way to a peer leaves \(room) bytes, and IPv6 needs \(Limits.smallestMTU) (RFC 8200 §5)"
     return hasIPv6
-      ? (leastMTU, "MTU \(leastMTU): \(words); larger packets go in fragments")
+      ? (Limits.smallestMTU, "MTU \(Limits.smallestMTU): \(words); larger packets go in fragments")
       : (room, "MTU \(room): \(words), so there is none on the interface")
   }
 

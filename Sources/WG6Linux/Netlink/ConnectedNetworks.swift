@@ -55,8 +55,8 @@ extension NetlinkSocket {
       }
     }
     return MachineNetworks(
-      connected: connected.sorted { $0.precedes($1) },
-      routed: routed.subtracting(connected).sorted { $0.precedes($1) })
+      connected: connected.sorted(),
+      routed: routed.subtracting(connected).sorted())
   }
 }
 
@@ -65,13 +65,5 @@ extension RouteEntry {
   fileprivate struct Way {
     let prefix: IPPrefix
     let hops: [(interface: Int32, hasGateway: Bool)]
-  }
-}
-
-extension IPPrefix {
-  fileprivate func precedes(_ other: IPPrefix) -> Bool {
-    let (mine, others) = (address.bits, other.address.bits)
-    return (address.isIPv6 ? 1 : 0, mine.high, mine.low, length)
-      < (other.address.isIPv6 ? 1 : 0, others.high, others.low, other.length)
   }
 }

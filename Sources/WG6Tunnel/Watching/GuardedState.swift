@@ -139,7 +139,7 @@ struct GuardedState: ~Copyable {
 
   private mutating func noteForeign(_ now: Set<IPPrefix>) {
     if let foreign {
-      let new = now.subtracting(foreign).sorted(by: IPPrefix.isOrdered)
+      let new = now.subtracting(foreign).sorted()
       if let first = new.first {
         news.append(
           "this machine is in \(IPPrefix.list(new)) now, which is no local network by its address and stays in the tunnel; "
