@@ -51,8 +51,8 @@ extension Tunnel {
 
   /// Puts the firewall's table in place of any before, or removes it where nothing is asked of it.
   ///
-  /// Who has no nftables can't have a kill switch; a tunnel goes on without the guard against forged packets, or with as much
-  /// of it as the kernel knows: routes (CONFIG_NFT_FIB_INET) and sockets (CONFIG_NFT_SOCKET) are modules of their own.
+  /// Without nftables there is no kill switch, but a tunnel still comes up, without the guard against forged packets, or with
+  /// as much of it as the kernel supports: routes (CONFIG_NFT_FIB_INET) and sockets (CONFIG_NFT_SOCKET) are modules of their own.
   func close(_ rules: FirewallRules, _ journal: inout Journal) throws(TunnelError) {
     guard !rules.isEmpty else { return }
     tell("firewall table \(rules.tableName)\(rules.killSwitch == nil ? "" : ", with the kill switch")")

@@ -74,7 +74,7 @@
     return unsafe oldest
   }
 
-  /// Buckets are told apart by whole keys, so this need not be hard to guess.
+  /// Buckets are compared by their whole keys, so collisions do no harm but to share a set.
   private static func set(of key: Key) -> Int {
     var x = (key.source.high ^ key.source.low &* 0x9E37_79B9_7F4A_7C15) &* 0xD6E8_FEB8_6659_FD93
     x = (x ^ x >> 32 ^ key.destination.high) &* 0x9E37_79B9_7F4A_7C15

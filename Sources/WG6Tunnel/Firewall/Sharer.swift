@@ -39,7 +39,7 @@ extension Sharer {
 }
 
 extension FirewallRules {
-  /// The same guard with what other interfaces have by now; for a tunnel that is up.
+  /// The same guard, with the addresses that other interfaces have now. For a tunnel that is up.
   func sharingAnew() -> FirewallRules {
     var rules = self
     let tunnels = Sharer.all(of: guardedAddresses, but: interface, tunnelsOnly: true)
