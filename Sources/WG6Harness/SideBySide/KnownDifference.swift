@@ -167,7 +167,9 @@ struct KnownDifference: Sendable {
     difference.left = difference.left.filter { fact in
       guard fact.area == .firewall, fact.text.hasSuffix(", fib [saddr] type != local, drop") else { return true }
       let condition = fact.text.split(separator: ", ").first { $0.contains(" daddr ") } ?? "nothing"
-      return !ours.contains { $0.text.hasSuffix(" prerouting -300: \(condition), drop") }
+      // The guard takes an address for the interface's own also where the interface was renamed, if it can tell.
+      let drops = ["", ", fib [daddr iif] type != local"].map { " prerouting -300: \(condition)\($0), drop" }
+      return !ours.contains { fact in drops.contains { fact.text.hasSuffix($0) } }
     }
     difference.right.subtract(ours)
   }
