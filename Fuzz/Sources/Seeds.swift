@@ -42,9 +42,11 @@ enum Seeds {
       KillSwitch = lan
       ClampMSS = yes
       SpoofGuard = no
+      Multicast = on
       ExcludedIPs = lan, 10.192.124.128/25
       [Peer]
       ExcludedIPs = fd00::/9 ::/1
+      Multicast = off
       PublicKey = \(BrokenFile.publicKey)
       PresharedKey = \(BrokenFile.privateKey)
       AllowedIPs = 10.192.122.3/32, 10.192.124.1/24,fd00::3

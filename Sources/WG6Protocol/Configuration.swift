@@ -9,6 +9,8 @@ public struct DeviceUpdate: Sendable {
   public var listenPort: UInt16?
   /// 0 takes the mark away.
   public var firewallMark: UInt32?
+  /// Whether peers get multicast that do not choose for themselves.
+  public var multicast: Bool?
   /// Remove every peer before `peers` are applied.
   public var replacesPeers = false
   /// In order; one peer may occur more than once.
@@ -35,6 +37,7 @@ public struct PeerUpdate: Sendable {
   public var endpoint: Endpoint?
   /// Seconds; 0 turns it off.
   public var persistentKeepalive: UInt16?
+  public var multicast: MulticastChoice?
   /// Remove the peer's allowed IPs before `allowedIPs` are applied.
   public var replacesAllowedIPs = false
   /// In order.
@@ -43,6 +46,14 @@ public struct PeerUpdate: Sendable {
   public init(_ publicKey: PublicKey) {
     self.publicKey = publicKey
   }
+}
+
+/// Whether a peer gets a copy of each multicast packet.
+public enum MulticastChoice: Hashable, Sendable {
+  /// If the device's own setting says so.
+  case asDevice
+  case on
+  case off
 }
 
 /// A prefix that a peer gets, taking it from any other, or loses.
@@ -58,6 +69,8 @@ public struct DeviceStatus: Sendable {
   /// 0 while no socket is bound.
   public var listenPort: UInt16
   public var firewallMark: UInt32
+  /// Whether peers get multicast that do not choose for themselves.
+  public var multicast = false
   /// In the order in which they were added.
   public var peers: [PeerStatus]
   /// What was dropped, whoever's it was; those of the peers are among them.
@@ -89,6 +102,7 @@ public struct PeerStatus: Sendable {
   public var receivedBytes: UInt64 = 0
   /// Seconds; 0 is off.
   public var persistentKeepalive: UInt16 = 0
+  public var multicast = MulticastChoice.asDevice
   /// In the order in which they were added.
   public var allowedIPs: [IPPrefix] = []
   /// What was dropped of what came from this peer, or was to go to it.

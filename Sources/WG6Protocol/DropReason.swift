@@ -26,6 +26,7 @@ public enum DropReason: UInt8, CaseIterable, Sendable {
   case noPeerForDestination
   case noEndpoint
   case packetTooBig
+  case multicastLimit
   case routingLoop
   case stagedTooLong
   case handshakeUnanswered

@@ -64,6 +64,13 @@ public enum Limits {
   public static let stagedPackets = 128
   /// Bytes kept so for all peers together.
   public static let stagedBytes = 16 << 20
+  /// Multicast packets kept for one peer while its handshake runs. Later ones are dropped for that peer.
+  public static let stagedMulticast = 8
+  /// Copies of multicast packets, of all peers together, go out at most this often, but for a burst of 20,000.
+  public static let multicastCopyInterval = second / 10_000
+  public static let multicastBurst = 2 * second
+  /// A multicast packet counts as this many copies at least: 250 packets a second, in bursts of 500.
+  public static let leastMulticastCopies = 40
   /// The longest packet that goes into a tunnel: the last multiple of the padding that fits a UDP datagram over IPv4.
   public static let longestPacket = (65507 - DataMessage.overhead) / paddingMultiple * paddingMultiple
   /// What every IPv6 link must carry (RFC 8200 §5): packets up to here are never too long.

@@ -17,6 +17,7 @@ struct DeviceDifference {
     var presharedKey: PresharedKey?
     var endpoint: Endpoint?
     var persistentKeepalive: UInt16 = 0
+    var multicast = MulticastChoice.asDevice
     var allowedIPs: Set<IPPrefix> = []
   }
 
@@ -62,6 +63,11 @@ struct DeviceDifference {
       update.listenPort = port
       lines.append("port \(status.listenPort) → \(port)")
     }
+    let multicast = wanted.multicast ?? false
+    if multicast != status.multicast {
+      update.multicast = multicast
+      lines.append("multicast \(multicast ? "on" : "off")")
+    }
     formerMark = status.firewallMark
     if let mark = wanted.firewallMark, mark != status.firewallMark {
       update.firewallMark = mark
@@ -100,6 +106,7 @@ struct DeviceDifference {
       }
       if let endpoint = change.endpoint { peer.endpoint = endpoint }
       if let seconds = change.persistentKeepalive { peer.persistentKeepalive = seconds }
+      if let multicast = change.multicast { peer.multicast = multicast }
       if change.replacesAllowedIPs {
         for prefix in peer.allowedIPs { owners[prefix] = nil }
         peer.allowedIPs = []
@@ -125,6 +132,7 @@ struct DeviceDifference {
     change.presharedKey = peer.presharedKey.map { .set($0) } ?? .keep
     change.endpoint = peer.endpoint
     change.persistentKeepalive = peer.persistentKeepalive
+    if peer.multicast != .asDevice { change.multicast = peer.multicast }
     change.replacesAllowedIPs = true
     change.allowedIPs = peer.allowedIPs.sorted().map { .add($0) }
     update.peers.append(change)
@@ -153,6 +161,14 @@ struct DeviceDifference {
     if peer.persistentKeepalive != current.persistentKeepalive {
       change.persistentKeepalive = peer.persistentKeepalive
       words.append(peer.persistentKeepalive == 0 ? "no keepalive" : "keepalive \(peer.persistentKeepalive) s")
+    }
+    if peer.multicast != current.multicast {
+      change.multicast = peer.multicast
+      switch peer.multicast {
+      case .asDevice: words.append("multicast as the interface says")
+      case .on: words.append("multicast on")
+      case .off: words.append("multicast off")
+      }
     }
     let old = Set(current.allowedIPs)
     let added = peer.allowedIPs.subtracting(old).sorted()

@@ -172,6 +172,9 @@ extension BrokenFile {
     + ["", "1", "lan yes", "local", "offon"].map { .interface("KillSwitch = \($0)", mention: "yes, no or lan") }
     + ["", "1", "lan"].map { .interface("ClampMSS = \($0)", mention: "yes or no") }
     + ["", "1", "lan"].map { .interface("SpoofGuard = \($0)", mention: "yes or no") }
+    + ["", "1", "lan"].flatMap { value -> [BrokenFile] in
+      [.interface("Multicast = \(value)", mention: "yes or no"), .peer("Multicast = \(value)", mention: "yes or no")]
+    }
     + ["", ",", "one-family", "+one-family", "-", "off"].map {
       .interface("Warnings = \($0)", mention: "Warnings")
     }

@@ -66,6 +66,7 @@ extension SeededRandom {
     update.privateKey = keyChange { PrivateKey(using: &$0) }
     update.listenPort = maybe { UInt16.random(in: 0...65535, using: &$0) }
     update.firewallMark = maybe { UInt32.random(in: 0...UInt32.max, using: &$0) }
+    update.multicast = maybe { Bool.random(using: &$0) }
     update.replacesPeers = Bool.random(using: &self)
     for _ in 0..<Int.random(in: 0...5, using: &self) {
       var peer = PeerUpdate(publicKey())
@@ -75,6 +76,7 @@ extension SeededRandom {
         peer.presharedKey = keyChange { PresharedKey(using: &$0) }
         peer.endpoint = maybe { $0.endpoint() }
         peer.persistentKeepalive = maybe { UInt16.random(in: 0...65535, using: &$0) }
+        peer.multicast = maybe { [.asDevice, .on, .off].randomElement(using: &$0)! }
         peer.replacesAllowedIPs = Bool.random(using: &self)
         peer.allowedIPs = (0..<Int.random(in: 0...8, using: &self)).map { _ in
           Bool.random(using: &self) ? .add(prefix()) : .remove(prefix())
@@ -101,6 +103,7 @@ extension SeededRandom {
     }
     status.listenPort = maybe { UInt16.random(in: 1...65535, using: &$0) } ?? 0
     status.firewallMark = maybe { UInt32.random(in: 1...UInt32.max, using: &$0) } ?? 0
+    status.multicast = Bool.random(using: &self)
     for _ in 0..<peers {
       var peer = PeerStatus(publicKey: publicKey())
       peer.presharedKey = maybe { PresharedKey(using: &$0) }
@@ -109,6 +112,7 @@ extension SeededRandom {
       peer.transmittedBytes = next()
       peer.receivedBytes = next()
       peer.persistentKeepalive = maybe { UInt16.random(in: 1...65535, using: &$0) } ?? 0
+      peer.multicast = [.asDevice, .on, .off].randomElement(using: &self)!
       peer.allowedIPs = (0..<prefixes).map { _ in prefix() }
       status.peers.append(peer)
     }

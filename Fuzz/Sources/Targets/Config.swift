@@ -144,6 +144,7 @@ extension FuzzTarget {
     lines += file.hooks.preDown.map { "PreDown = \($0)" } + file.hooks.postDown.map { "PostDown = \($0)" }
     if file.savesConfiguration { lines.append("SaveConfig = true") }
     if file.clampsMSS { lines.append("ClampMSS = yes") }
+    if let multicast = file.multicast { lines.append("Multicast = \(multicast ? "on" : "off")") }
     if !file.guardsAgainstSpoofing { lines.append("SpoofGuard = no") }
     switch file.killSwitch {
     case .off: break
@@ -176,6 +177,7 @@ extension FuzzTarget {
       }
     }
     if !changes.isEmpty { lines.append("AllowedIPs = " + changes.joined(separator: ", ")) }
+    if let multicast = peer.multicast { lines.append("Multicast = \(multicast ? "on" : "off")") }
     return lines + written(peer.excludedIPs)
   }
 

@@ -96,6 +96,9 @@ public struct ControlAnswerParser: ~Copyable {
       if let port = number(key, value, upTo: 65535) { device.listenPort = UInt16(port) }
     } else if key.equals("fwmark") {
       if let mark = number(key, value, upTo: UInt64(UInt32.max)) { device.firewallMark = UInt32(mark) }
+    } else if key.equals("multicast") {
+      guard let isOn = value.truth else { return refuse("multicast=\(value.quotable)", "true or false") }
+      device.multicast = isOn
     } else if key.equals("unlocked_key_bytes") {
       if let bytes = number(key, value, upTo: .max) { device.unlockedKeyBytes = bytes }
     } else if let reason = DropReason(key: key), let count = number(key, value, upTo: .max) {
@@ -107,6 +110,11 @@ public struct ControlAnswerParser: ~Copyable {
     if key.equals("allowed_ip") {
       guard let prefix = IPPrefix(text: value) else { return refuse("allowed_ip=\(value.quotable)", "address/length") }
       peer!.allowedIPs.append(prefix)
+    } else if key.equals("multicast") {
+      guard let choice = MulticastChoice(text: value) else {
+        return refuse("multicast=\(value.quotable)", "true, false or device")
+      }
+      peer!.multicast = choice
     } else if key.equals("preshared_key") {
       guard let key = KeyHex.decode(value, { PresharedKey(bytes: $0) }) ?? nil else {
         return refuse("preshared_key", "64 hexadecimal digits")

@@ -11,6 +11,7 @@ extension DeviceStatus {
     if firewallMark != 0 { text.append(number: "fwmark", UInt64(firewallMark)) }
     // wg6's own, which `wg` skips.
     if unlockedKeyBytes != 0 { text.append(number: "unlocked_key_bytes", unlockedKeyBytes) }
+    if multicast { text.append("multicast=true\n" as StaticString) }
     for peer in peers { peer.writeAnswer(to: &text) }
     ControlAnswer.write(errno: 0, to: &text)
   }
@@ -56,6 +57,11 @@ extension PeerStatus {
     text.append(number: "tx_bytes", transmittedBytes)
     text.append(number: "rx_bytes", receivedBytes)
     text.append(number: "persistent_keepalive_interval", UInt64(persistentKeepalive))
+    switch multicast {
+    case .asDevice: break
+    case .on: text.append("multicast=true\n" as StaticString)
+    case .off: text.append("multicast=false\n" as StaticString)
+    }
     for prefix in allowedIPs { text.append(allowedIP: prefix) }
   }
 }

@@ -126,6 +126,9 @@ public struct ControlRequestParser: ~Copyable {
         return refuse(EINVAL, "fwmark=\(value.quotable), expected a number, 0 to 4294967295")
       }
       device.firewallMark = UInt32(mark)
+    } else if key.equals("multicast") {
+      guard let isOn = value.truth else { return refuse(EINVAL, "multicast=\(value.quotable), expected true or false") }
+      device.multicast = isOn
     } else if key.equals("replace_peers") {
       guard isTrue("replace_peers", value) else { return }
       device.replacesPeers = true
@@ -174,6 +177,11 @@ public struct ControlRequestParser: ~Copyable {
     } else if key.equals("remove") {
       guard isTrue("remove", value) else { return }
       peer!.removes = true
+    } else if key.equals("multicast") {
+      guard let choice = MulticastChoice(text: value) else {
+        return refuse(EINVAL, "multicast=\(value.quotable), expected true, false or device")
+      }
+      peer!.multicast = choice
     } else if key.equals("update_only") {
       guard isTrue("update_only", value) else { return }
       peer!.updatesOnly = true
@@ -225,6 +233,23 @@ public struct ControlRequestParser: ~Copyable {
 
   private mutating func refuse(_ errno: Int32, _ message: String) {
     error = ControlError(errno: errno, message: "line \(lineNumber): read \(message)")
+  }
+}
+
+extension RawSpan {
+  /// What `true` and `false` stand for; nil for all other words.
+  var truth: Bool? { equals("true") ? true : equals("false") ? false : nil }
+}
+
+extension MulticastChoice {
+  /// Reads a peer's `multicast=`; nil for what is none.
+  init?(text: RawSpan) {
+    guard let isOn = text.truth else {
+      guard text.equals("device") else { return nil }
+      self = .asDevice
+      return
+    }
+    self = isOn ? .on : .off
   }
 }
 

@@ -19,6 +19,7 @@ extension DeviceUpdate {
     }
     if let listenPort { text.append(number: "listen_port", UInt64(listenPort)) }
     if let firewallMark { text.append(number: "fwmark", UInt64(firewallMark)) }
+    if let multicast { text.append(multicast ? "multicast=true\n" : "multicast=false\n") }
     if replacesPeers { text.append("replace_peers=true\n") }
     for peer in peers { peer.writeRequest(to: &text) }
     text.append(UInt8(ascii: "\n"))
@@ -40,6 +41,12 @@ extension PeerUpdate {
     }
     if let endpoint { text.append(endpoint: endpoint) }
     if let persistentKeepalive { text.append(number: "persistent_keepalive_interval", UInt64(persistentKeepalive)) }
+    switch multicast {
+    case nil: break
+    case .asDevice: text.append("multicast=device\n")
+    case .on: text.append("multicast=true\n")
+    case .off: text.append("multicast=false\n")
+    }
     if replacesAllowedIPs { text.append("replace_allowed_ips=true\n") }
     for change in allowedIPs {
       switch change {

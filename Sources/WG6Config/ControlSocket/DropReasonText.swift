@@ -96,6 +96,11 @@ extension DropReason {
         "dropped_packet_too_big", "packet too big",
         "longer than a datagram can carry, or than a tunnel that the datagram would go through"
       )
+    case .multicastLimit:
+      (
+        "dropped_multicast_limit", "multicast limit",
+        "more multicast than 10,000 copies a second; with up to 40 peers that is 250 packets a second"
+      )
     case .stagedTooLong:
       ("dropped_staged_too_long", "waited in vain", "packets pushed out by later ones while a handshake was under way")
     case .handshakeUnanswered:

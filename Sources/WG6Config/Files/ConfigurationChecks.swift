@@ -37,7 +37,7 @@ extension ConfigurationReader.Draft {
     ConfigurationFile.Peer(
       line: line, publicKey: key, presharedKey: presharedKey, endpoint: endpoint, endpointLine: endpointLine,
       persistentKeepalive: persistentKeepalive, keepaliveLine: keepaliveLine, allowedIPs: allowedIPs,
-      replacesAllowedIPs: replacesAllowedIPs,
+      replacesAllowedIPs: replacesAllowedIPs, multicast: multicast,
       excludedIPs: excludedIPs, allowedIPLines: allowedIPLines, exclusionLines: exclusionLines)
   }
 }

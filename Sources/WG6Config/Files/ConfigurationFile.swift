@@ -49,6 +49,8 @@ public struct ConfigurationFile: Sendable {
   public internal(set) var clampsMSS = false
   /// `SpoofGuard`: what only the tunnel may bring is dropped where it comes by another interface.
   public internal(set) var guardsAgainstSpoofing = true
+  /// `Multicast` of [Interface]: peers get multicast that do not choose for themselves.
+  public internal(set) var multicast: Bool?
   public internal(set) var peers: [Peer] = []
   /// What was accepted, as `wg` does, and still looks like a slip of one line. `findings` tells what the lines mean
   /// together.
@@ -85,6 +87,7 @@ public struct ConfigurationFile: Sendable {
     var keepaliveLine = 0
     public internal(set) var allowedIPs: [AllowedIPChange] = []
     public internal(set) var replacesAllowedIPs = true
+    public internal(set) var multicast: Bool?
     /// What does not go to this peer, whatever its allowed IPs say.
     public internal(set) var excludedIPs = Exclusions()
     /// Of each change of allowed IPs.
@@ -143,6 +146,7 @@ public struct ConfigurationFile: Sendable {
     update.privateKey = privateKey
     update.listenPort = listenPort
     update.firewallMark = firewallMark
+    update.multicast = multicast
     if replacing {
       if case .keep = privateKey { update.privateKey = .remove }
       update.listenPort = listenPort ?? 0
@@ -154,6 +158,7 @@ public struct ConfigurationFile: Sendable {
       change.presharedKey = peer.presharedKey
       change.endpoint = peer.endpoint.flatMap { endpoints[$0] }
       change.persistentKeepalive = peer.persistentKeepalive
+      change.multicast = peer.multicast.map { $0 ? .on : .off }
       if let coverage {
         change.replacesAllowedIPs = true
         change.allowedIPs = coverage.allowedIPs[place].map { .add($0) }

@@ -8,14 +8,14 @@ enum ConfigurationKeys {
     "Address", "DNS", "MTU", "Table", "PreUp", "PostUp", "PreDown", "PostDown", "SaveConfig",
   ]
   /// What nobody knows but us.
-  static let extensions = ["ExcludedIPs", "KillSwitch", "ClampMSS", "SpoofGuard", "Warnings"]
+  static let extensions = ["ExcludedIPs", "KillSwitch", "ClampMSS", "SpoofGuard", "Multicast", "Warnings"]
 
   /// Of which several add up instead of the last one counting.
   static let repeatable = [
     "Address", "DNS", "PreUp", "PostUp", "PreDown", "PostDown", "AllowedIPs", "ExcludedIPs", "Warnings",
   ]
 
-  private static let ofPeers = peer + ["ExcludedIPs"]
+  private static let ofPeers = peer + ["ExcludedIPs", "Multicast"]
   private static let ofInterface = device + quick + extensions
 
   static func known(in section: ConfigurationReader.Section, _ dialect: ConfigurationDialect) -> [String] {

@@ -22,6 +22,7 @@ struct ConfigurationReader: ~Copyable {
     var excludedIPs = Exclusions()
     var allowedIPLines: [Int] = []
     var exclusionLines = ExclusionLines()
+    var multicast: Bool?
   }
 
   let file: String

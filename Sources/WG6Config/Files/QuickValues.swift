@@ -40,6 +40,8 @@ extension ConfigurationReader {
       if let clamps = choice(key, value, written) { result.clampsMSS = clamps }
     case "SpoofGuard":
       if let guards = choice(key, value, written) { result.guardsAgainstSpoofing = guards }
+    case "Multicast":
+      if let isOn = choice(key, value, written) { result.multicast = isOn }
     case "Warnings": readWarnings(written)
     case "ExcludedIPs":
       let found = exclusions(written)
@@ -169,7 +171,7 @@ extension ConfigurationReader {
   }
 
   /// What the word `value` stands for; refuses all that turn nothing on or off.
-  private mutating func choice(_ key: String, _ value: RawSpan, _ written: RawSpan, or other: String? = nil) -> Bool? {
+  mutating func choice(_ key: String, _ value: RawSpan, _ written: RawSpan, or other: String? = nil) -> Bool? {
     if let choice = ValueText.choice(value) { return choice }
     refuse("read \(key) = \(written.quotable), expected \(other == nil ? "yes or no" : "yes, no or \(other!)")")
     return nil

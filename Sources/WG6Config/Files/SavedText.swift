@@ -35,6 +35,7 @@ extension ConfigurationFile {
         peer = (KeyBase64.decode(line.extracting(key)) { PublicKey(bytes: $0) } ?? nil).flatMap { places[$0] }
         if let peer {
           for setting in exclusions(of: peer).written { output.append("\(setting)\n") }
+          if let isOn = multicast(of: peer) { output.append("Multicast = \(isOn ? "on" : "off")\n") }
           // Without any allowed IPs there is no line to be replaced.
           if coverage.allowedIPs[peer].isEmpty, let prefixes = written[peer] { output.append(prefixes) }
         }
@@ -58,6 +59,7 @@ extension ConfigurationFile {
     case .exceptLAN: lines.append("KillSwitch = lan")
     }
     if clampsMSS { lines.append("ClampMSS = yes") }
+    if multicast == true { lines.append("Multicast = on") }
     if !guardsAgainstSpoofing { lines.append("SpoofGuard = no") }
     return lines + excludedIPs.written
   }
@@ -69,6 +71,12 @@ extension ConfigurationFile {
       .mapValues { entries in
         "AllowedIPs = \(entries.map { coverage.entries[$0].prefix.description }.joined(separator: ", "))\n"
       }
+  }
+
+  /// What the last section of a peer that has `Multicast` says.
+  private func multicast(of place: Int) -> Bool? {
+    let key = peers[place].publicKey
+    return peers.last { $0.publicKey == key && $0.multicast != nil }?.multicast
   }
 
   private func exclusions(of place: Int) -> Exclusions {

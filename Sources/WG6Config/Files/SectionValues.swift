@@ -79,6 +79,8 @@ extension ConfigurationReader {
         reader.drafts[last].allowedIPLines += repeatElement(reader.line, count: list.changes.count)
         reader.drafts[last].replacesAllowedIPs = list.replaces
       }
+    case "Multicast":
+      if let isOn = choice(key, value, written) { drafts[last].multicast = isOn }
     case "ExcludedIPs":
       let found = exclusions(written)
       drafts[last].excludedIPs.add(found)

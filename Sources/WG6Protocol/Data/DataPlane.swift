@@ -8,6 +8,7 @@ public final class DataPlane: Sendable {
   let quiescence = Quiescence()
   let indices: IndexTable
   let allowedIPs = AllowedIPs.Snapshot()
+  let multicast = MulticastReceivers.Snapshot()
   let events = EventList()
   private let drops = DropCounters()
   private let interfaceMTU = Atomic<Int>(1420)

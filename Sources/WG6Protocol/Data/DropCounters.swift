@@ -2,10 +2,10 @@ import Synchronization
 
 /// Counters of what was dropped, one a reason: any thread counts, any thread reads.
 struct DropCounters: ~Copyable {
-  private let counters: InlineArray<30, Atomic<UInt64>>
+  private let counters: InlineArray<31, Atomic<UInt64>>
 
   init() {
-    precondition(DropReason.allCases.count == 30)
+    precondition(DropReason.allCases.count == 31)
     counters = InlineArray { _ in Atomic(0) }
   }
 

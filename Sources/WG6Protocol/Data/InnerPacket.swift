@@ -37,6 +37,9 @@ struct InnerPacket {
 }
 
 extension InnerPacket {
+  /// Whether it goes to ff00::/8 or 224.0.0.0/4.
+  var isMulticast: Bool { isIPv6 ? destination.high >> 56 == 0xFF : destination.high >> 60 == 0xE }
+
   /// If it is a UDP datagram, or the first piece of one, with a data message of WireGuard: that message's receiver index.
   func carriedReceiver(_ bytes: UnsafeRawBufferPointer) -> UInt32? {
     guard case .from(let start) = unsafe udpPayload(bytes), bytes.count >= start + DataMessage.header,

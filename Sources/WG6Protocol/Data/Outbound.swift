@@ -20,6 +20,7 @@ import WG6Crypto
   private var waiting: [PeerReference] = []
   private var stagedBytes = 0
   private var errors = ICMPErrors()
+  private var multicastLimit = TokenBucket()
   private var cut = CutDatagrams()
 
   /// Whether the control path has something to be told. The thread wakes it and sets this back.
@@ -77,6 +78,10 @@ import WG6Crypto
       plane.drop(.notAnIPPacket)
       return nil
     }
+    if packet.isMulticast, let receivers = plane.multicast.receivers {
+      unsafe pushToAll(receivers, bytes, packet, now: now, send: send)
+      return nil
+    }
     guard let peer = plane.allowedIPs.peer(for: packet.destination, isIPv6: packet.isIPv6) else {
       plane.drop(.noPeerForDestination)
       return unsafe errors.answer(to: UnsafeRawBufferPointer(bytes), packet, .noPeer, now: now)
@@ -85,11 +90,39 @@ import WG6Crypto
       plane.drop(.malformedSuperPacket, of: peer)
       return nil
     }
+    return unsafe push(UnsafeRawBufferPointer(bytes), packet, segments, to: peer, now: now, send: send)
+  }
+
+  /// Pushes a copy of a multicast packet to each of `receivers` whose endpoint is known. One whose session is still to be
+  /// made gets those that are staged for it (`Limits.stagedMulticast`). No ICMP error answers a multicast packet.
+  @inline(never) private mutating func pushToAll(
+    _ receivers: MulticastReceivers, _ bytes: UnsafeMutableRawBufferPointer, _ packet: InnerPacket, now: Nanoseconds,
+    send: (inout Train) -> Int
+  ) {
+    guard let segments = unsafe segmentation(of: bytes) else { return plane.drop(.malformedSuperPacket) }
+    // A limit of copies alone would let through more packets to few peers than routing or discovery needs.
+    let copies = max(segments.count * receivers.count, Limits.leastMulticastCopies)
+    let price = min(Nanoseconds(copies) * Limits.multicastCopyInterval, Limits.multicastBurst)
+    guard multicastLimit.take(at: now, interval: price, burst: Limits.multicastBurst) else {
+      return plane.drop(.multicastLimit, count: segments.count)
+    }
+    for index in 0..<receivers.count {
+      let peer = receivers[index]
+      guard peer.path.isKnown else { continue }
+      _ = unsafe push(UnsafeRawBufferPointer(bytes), packet, segments, to: peer, now: now, send: send)
+    }
+  }
+
+  /// Puts the segments of `packet` into the train for `peer`; stages or drops them. Returns what `push(length:now:send:)` does.
+  private mutating func push(
+    _ bytes: UnsafeRawBufferPointer, _ packet: InnerPacket, _ segments: Segmentation, to peer: PeerReference,
+    now: Nanoseconds, send: (inout Train) -> Int
+  ) -> UnsafeRawBufferPointer? {
     // The packet may answer one that has just confirmed a new session or moved the peer: it goes where the peer is now.
     if train.peer == peer, !train.isCurrent { flush(now: now, send: send) }
     let whole = train.peer == peer ? train.path.longestWhole : peer.longestWhole
-    let fit = unsafe Fit(UnsafeRawBufferPointer(bytes), packet, whole: whole, mtu: plane.mtu)
-    if fit.mayComeBack, unsafe isPieceOfDatagram(UnsafeRawBufferPointer(bytes), packet, fit, now: now) {
+    let fit = unsafe Fit(bytes, packet, whole: whole, mtu: plane.mtu)
+    if fit.mayComeBack, unsafe isPieceOfDatagram(bytes, packet, fit, now: now) {
       plane.drop(.packetTooBig, of: peer)
       return nil
     }
@@ -97,20 +130,26 @@ import WG6Crypto
       plane.drop(.packetTooBig, of: peer, count: segments.count)
       // Told of its length, the sender of another tunnel's datagram would cut it into pieces, see `Device.routesChanged`.
       guard !fit.mayComeBack else { return nil }
-      return unsafe errors.answer(to: UnsafeRawBufferPointer(bytes), packet, .tooBig(mtu: fit.longest), now: now)
+      return unsafe errors.answer(to: bytes, packet, .tooBig(mtu: fit.longest), now: now)
     }
-    let carried = unsafe packet.carriedReceiver(UnsafeRawBufferPointer(bytes))
+    let carried = unsafe packet.carriedReceiver(bytes)
     for index in 0..<segments.count {
       let length = segments.length(of: index)
       if train.peer != peer || !train.hasRoom(for: max(length, fit.padded)) {
         flush(now: now, send: send)
         guard peer.path.isKnown else {
           plane.drop(.noEndpoint, of: peer, count: segments.count - index)
-          return unsafe errors.answer(to: UnsafeRawBufferPointer(bytes), packet, .noEndpoint, now: now)
+          return unsafe errors.answer(to: bytes, packet, .noEndpoint, now: now)
         }
         guard begin(peer, now: now) else {
           if fit.carried == .handshake, peer.wasGivenUp(at: now) {
             plane.drop(.handshakeGivenUp, of: peer, count: segments.count - index)
+            return nil
+          }
+          if packet.isMulticast, plane.multicast.receivers != nil,
+            unsafe peer.staged.pointee.count >= Limits.stagedMulticast
+          {
+            plane.drop(.stagedTooLong, of: peer, count: segments.count - index)
             return nil
           }
           unsafe segments.write(index, to: train.room)

@@ -9,6 +9,7 @@ extension Device {
   public func apply(_ update: DeviceUpdate, now: Now) {
     defer {
       publishAllowedIPs()
+      publishReceivers()
       // The data threads have lost sight of these peers only now.
       for reference in removed { retire(.peer(reference)) }
       removed = []
@@ -19,13 +20,17 @@ extension Device {
     case .remove: adopt(nil, now: now)
     case .set(let key): adopt(key, now: now)
     }
+    if let multicast = update.multicast, multicast != self.multicast {
+      self.multicast = multicast
+      multicastIsDue = true
+    }
     if update.replacesPeers { for case let peer? in peers { remove(peer) } }
     for change in update.peers { apply(change, now: now) }
   }
 
   /// How the device is. `listenPort` and `firewallMark` are the caller's to fill in.
   public func status() -> DeviceStatus {
-    DeviceStatus(
+    var status = DeviceStatus(
       privateKey: identity?.privateKey, publicKey: identity?.publicKey,
       peers: peersInOrder.map { peer in
         var status = PeerStatus(publicKey: peer.publicKey)
@@ -34,9 +39,12 @@ extension Device {
         status.lastHandshake = peer.lastHandshake
         (status.transmittedBytes, status.receivedBytes) = peer.reference.byteCounts
         status.persistentKeepalive = peer.persistentKeepalive
+        status.multicast = peer.multicast
         status.allowedIPs = peer.prefixes.list(of: peer.reference, in: allowedIPs)
         return status
       })
+    status.multicast = multicast
+    return status
   }
 
   /// What was dropped, of the device and of each peer, and nothing else of its status.
@@ -101,6 +109,10 @@ extension Device {
     case .remove: peer.presharedKey = nil
     case .set(let key): peer.presharedKey = key.isZero ? nil : key
     }
+    if let multicast = change.multicast, multicast != peer.multicast {
+      peer.multicast = multicast
+      multicastIsDue = true
+    }
     let hasMoved = change.endpoint.map { direct(peer, to: $0) } ?? false
     if change.replacesAllowedIPs {
       for prefix in peer.prefixes.list(of: peer.reference, in: allowedIPs) { allowedIPs.remove(prefix) }
@@ -144,6 +156,7 @@ extension Device {
     nextOrder += 1
     peers[Int(slot)] = peer
     peersByKey[publicKey] = peer
+    if multicast { multicastIsDue = true }
     computeStaticStatic(of: peer)
     return peer
   }
@@ -162,6 +175,7 @@ extension Device {
     if let last = peer.lastTimestamp { latestTimestamp = max(latestTimestamp, last.successor) }
     peers[Int(peer.reference.slot)] = nil
     peersByKey[peer.publicKey] = nil
+    if getsMulticast(peer) { multicastIsDue = true }
     removed.append(peer.reference)
   }
 
@@ -178,6 +192,25 @@ extension Device {
     guard allowedIPs.owner(of: prefix)?.peer == peer.reference else { return }
     allowedIPs.remove(prefix)
     peer.prefixes.lost(one: peer.reference, in: allowedIPs)
+  }
+
+  // MARK: Multicast
+
+  private func getsMulticast(_ peer: Peer) -> Bool {
+    switch peer.multicast {
+    case .asDevice: multicast
+    case .on: true
+    case .off: false
+    }
+  }
+
+  private func publishReceivers() {
+    guard multicastIsDue else { return }
+    multicastIsDue = false
+    let former = receivers
+    receivers = MulticastReceivers(peersInOrder.filter(getsMulticast).map(\.reference))
+    plane.multicast.publish(receivers)
+    if let former { retire(.receivers(former)) }
   }
 
   private func publishAllowedIPs() {

@@ -17,6 +17,11 @@ public final class Device {
   var freeSlots: [UInt32] = []
   var peersByKey: [PublicKey: Peer] = [:]
   var nextOrder: UInt64 = 0
+  /// Whether peers get multicast that do not choose for themselves.
+  var multicast = false
+  /// Whether the published receivers of multicast are to be made anew.
+  var multicastIsDue = false
+  var receivers: MulticastReceivers?
 
   var allowedIPs = AllowedIPs()
   var indexAllocator = IndexAllocator()
@@ -58,6 +63,7 @@ public final class Device {
     case keypair(KeypairReference)
     case nodes(AllowedIPs.Replaced)
     case peer(PeerReference)
+    case receivers(MulticastReceivers)
   }
 
   /// A device without a key, without peers, down.
@@ -79,9 +85,11 @@ public final class Device {
       switch entry.what {
       case .keypair(let keypair): keypair.destroy()
       case .peer(let peer): peer.destroy()
+      case .receivers(let receivers): receivers.destroy()
       case .nodes: break
       }
     }
+    receivers?.destroy()
   }
 
   // MARK: What to do
@@ -256,6 +264,8 @@ public final class Device {
         keypair.destroy()
       case .nodes(let nodes):
         allowedIPs.reclaim(nodes)
+      case .receivers(let receivers):
+        receivers.destroy()
       case .peer(let peer):
         // Packets may have been staged up to the quiescent point, and events told: both threads must let go first.
         guard !peer.isBusy else {

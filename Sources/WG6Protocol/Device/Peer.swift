@@ -13,6 +13,7 @@ final class Peer {
   var presharedKey: PresharedKey?
   var persistentKeepalive: UInt16 = 0
   var prefixes = PeerPrefixes()
+  var multicast = MulticastChoice.asDevice
 
   // Handshakes.
   let start: SymmetricState

@@ -28,6 +28,7 @@ struct StatusReport: ~Copyable {
     if let key = status.privateKey { field("private key") { $0.appendHidden { key.withBytes($0) } } }
     if status.listenPort != 0 { field("listening port") { $0.text.append(String(status.listenPort)) } }
     if status.firewallMark != 0 { field("fwmark") { $0.text.append("0x\(String(status.firewallMark, radix: 16))") } }
+    if status.multicast { field("multicast") { $0.text.append("on") } }
     if status.unlockedKeyBytes != 0 {
       field("memory of keys") { report in
         report.append(byteCount: status.unlockedKeyBytes)
@@ -55,6 +56,7 @@ struct StatusReport: ~Copyable {
         report.text.append(" sent")
       }
     }
+    if peer.multicast != .asDevice { field("multicast") { $0.text.append(peer.multicast == .on ? "on" : "off") } }
     if peer.persistentKeepalive != 0 {
       field("persistent keepalive") { report in
         report.text.append("every ")

@@ -13,9 +13,9 @@ struct Up: ParsableCommand {
       as wg-quick reads it, and has more to say than there:
         [Interface]  PrivateKey, ListenPort, FwMark, Address, MTU, Table, DNS,
                      PreUp, PostUp, PreDown, PostDown, SaveConfig,
-                     ExcludedIPs, KillSwitch, ClampMSS, SpoofGuard
+                     ExcludedIPs, KillSwitch, ClampMSS, SpoofGuard, Multicast
         [Peer]       PublicKey (or @name), PresharedKey, AllowedIPs,
-                     ExcludedIPs, Endpoint, PersistentKeepalive
+                     ExcludedIPs, Multicast, Endpoint, PersistentKeepalive
       wg6.conf(5) explains them; 'check' says what is wrong with a file, and 'routes' what would go where.
 
       When it returns, the interface is up and a daemon serves it in the background. When something fails, it says what, \
