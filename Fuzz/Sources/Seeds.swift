@@ -43,6 +43,9 @@ enum Seeds {
       ClampMSS = yes
       SpoofGuard = no
       Multicast = on
+      LinkLocal = auto
+      AcceptRA = yes
+      Address = ula:home # and in the network of a name
       ExcludedIPs = lan, 10.192.124.128/25
       [Peer]
       ExcludedIPs = fd00::/9 ::/1

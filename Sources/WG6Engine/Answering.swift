@@ -29,7 +29,11 @@ extension Engine {
 
   /// Makes the changes of `update`, all or none; returns 0 or an errno.
   private func apply(_ update: DeviceUpdate) -> Int32 {
-    // Only the sockets can fail: they come first.
+    if device.contradictsKeys(update) {
+      log.error("control request refused: an allowed IP is the address of another peer by its key (LinkLocal, ula:)")
+      return EADDRNOTAVAIL
+    }
+    // Of what follows only the sockets can fail: they come first.
     let oldMark = mark
     mark = update.firewallMark ?? mark
     if let wanted = update.listenPort, wanted != port || wanted == 0 {

@@ -11,6 +11,9 @@ public struct DeviceUpdate: Sendable {
   public var firewallMark: UInt32?
   /// Whether peers get multicast that do not choose for themselves.
   public var multicast: Bool?
+  /// In which networks, by the first 64 bits of their addresses, each peer has the address that follows from its key among its
+  /// allowed IPs (`DerivedAddress`), also one that is added later.
+  public var derivedNetworks: [UInt64]?
   /// Remove every peer before `peers` are applied.
   public var replacesPeers = false
   /// In order; one peer may occur more than once.
@@ -38,6 +41,8 @@ public struct PeerUpdate: Sendable {
   /// Seconds; 0 turns it off.
   public var persistentKeepalive: UInt16?
   public var multicast: MulticastChoice?
+  /// Start a handshake although nothing waits for one, unless one is under way or there is a session.
+  public var startsHandshake = false
   /// Remove the peer's allowed IPs before `allowedIPs` are applied.
   public var replacesAllowedIPs = false
   /// In order.

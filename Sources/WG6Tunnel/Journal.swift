@@ -44,6 +44,10 @@ struct Journal: ~Copyable {
     case found(String, Endpoint)
     /// Of these endpoints, the one whose name had no address yet.
     case unresolved(PublicKey, String)
+    /// In which networks peers have addresses that follow from their keys.
+    case derivedNetworks([UInt64])
+    /// What the interface takes of router advertisements, where it takes any.
+    case routerAdvertisements(RouterAdvertisements)
     case address(InterfaceAddress)
     case route(Route)
     /// Everything stands.

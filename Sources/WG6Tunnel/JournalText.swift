@@ -30,6 +30,9 @@ extension Journal.Entry {
     case .endpoint(let key, let text): "endpoint \(key.base64) \(text)"
     case .found(let name, let endpoint): "found \(name) \(endpoint)"
     case .unresolved(let key, let text): "unresolved \(key.base64) \(text)"
+    case .derivedNetworks(let networks):
+      "derived \(networks.map { String($0, radix: 16) }.joined(separator: " "))"
+    case .routerAdvertisements(let advertisements): "router-advertisements \(advertisements.rawValue)"
     case .address(let address): "address \(address)"
     case .route(let route): "route \(route.table) \(route.prefix)"
     case .complete: "complete"
@@ -83,6 +86,10 @@ extension Journal.Entry {
     case ("unresolved", 2):
       guard let key = PublicKey(base64Text: parts[0]) else { return nil }
       self = .unresolved(key, parts[1])
+    case ("derived", _): self = .derivedNetworks(rest.split(separator: " ").compactMap { UInt64($0, radix: 16) })
+    case ("router-advertisements", _):
+      guard let advertisements = RouterAdvertisements(rawValue: String(rest)) else { return nil }
+      self = .routerAdvertisements(advertisements)
     case ("address", _):
       guard let address = InterfaceAddress(journalText: rest) else { return nil }
       self = .address(address)

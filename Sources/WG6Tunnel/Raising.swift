@@ -115,11 +115,14 @@ extension Tunnel {
       }
       throw TunnelError(portInUse: port)
     }
+    derive(in: setup.derivedNetworks)
     Fault.point()
 
     let netlink = try openNetlink()
     guard let link = try link(netlink) else { throw TunnelError("the interface went away") }
     turnOffAutoconfiguration()
+    // Before there is an address: then the kernel asks for a router.
+    if setup.routerAdvertisements != .none { take(setup.routerAdvertisements) }
     for address in setup.addresses { try add(address, to: link, netlink, &journal) }
     tell("MTU \(setup.mtu), up")
     do {
@@ -248,6 +251,8 @@ extension TunnelFile {
     if setup.hasDefaultRoute, let mark = setup.mark { entries.append(.exempt(mark)) }
     if !runsHooks { entries.append(.withoutHooks) }
     if configuration.savesConfiguration { entries.append(.saves) }
+    if !setup.derivedNetworks.isEmpty { entries.append(.derivedNetworks(setup.derivedNetworks)) }
+    if setup.routerAdvertisements != .none { entries.append(.routerAdvertisements(setup.routerAdvertisements)) }
     if !hooks.preDown.isEmpty || !hooks.postDown.isEmpty {
       entries.append(.hookVariables(HookVariables(self, interface: setup.firewall.interface).assignments))
     }

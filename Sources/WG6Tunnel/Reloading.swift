@@ -125,6 +125,15 @@ extension Tunnel {
       case .addRule(let rule): try add(rule, netlink, &journal)
       case .removeRule(let rule): try netlink.removeRule(rule)
       case .removeAddress(let address): try remove(address, from: link, netlink)
+      case .derivedNetworks(let networks):
+        do throws(RemoteDevice.Failure) {
+          try deriveStrictly(in: networks)
+        } catch {
+          warn("the daemon gives peers that are added later no addresses from their keys: \(error.reason)")
+        }
+      case .routerAdvertisements(let advertisements):
+        take(advertisements)
+        if advertisements != .all { try netlink.forgetRouters(of: link) }
       case .resolver(nil): try revertResolver(journal)
       case .resolver(let request?): try apply(request, &journal)
       }

@@ -16,6 +16,11 @@ struct Setup {
   /// In the order in which they are added, which is the order of their priorities, the least urgent first.
   var rules: [PolicyRule]
   var settings: [(name: String, value: String)]
+  /// Of the tunnel's own interface.
+  var routerAdvertisements: RouterAdvertisements
+  /// In which networks peers have addresses that follow from their keys, also those that are added later; in
+  /// ascending order.
+  var derivedNetworks: [UInt64]
   var firewall: FirewallRules
   var resolver: ResolverRequest?
   /// The mark of the tunnel's own datagrams, where it has one.
@@ -94,6 +99,11 @@ extension Setup {
     // Answers to marked datagrams are looked up with the mark too, or the reverse path filter would drop them.
     settings = routing.families.contains(false) ? [(name: Setup.markedAnswers, value: "1")] : []
 
+    routerAdvertisements =
+      !configuration.acceptsRouterAdvertisements
+      ? .none : configuration.takesDefaultRoutesOfRouters(coverage) ? .all : .withoutDefaultRoute
+    derivedNetworks = configuration.derivedNetworks.map(\.high).sorted()
+
     var killSwitch: KillSwitchRules?
     if configuration.killSwitch != .off {
       let isOpen = configuration.killSwitch == .exceptLAN
@@ -114,14 +124,16 @@ extension Setup {
     }
     firewall = FirewallRules(
       interface: interface, mark: mark,
-      guardedAddresses: configuration.guardsAgainstSpoofing ? addresses.map(\.address) : [],
+      guardedAddresses: configuration.guardsAgainstSpoofing
+        ? addresses.map(\.address).filter { !$0.isLinkLocal } : [],
       guardedSources: configuration.guardsAgainstSpoofing ? Setup.guardedSources(configuration, coverage) : [],
       savesMarks: !routing.isEmpty, killSwitch: killSwitch, clampsMSS: configuration.clampsMSS)
     // Domains alone are nothing to a resolver that has nobody to ask.
     resolver = configuration.resolver.servers.isEmpty ? nil : ResolverRequest(configuration.resolver)
   }
 
-  /// Sources that may come through the tunnel alone: in a family with a default route those of other prefixes.
+  /// Sources that may come through the tunnel alone: in a family with a default route those of other prefixes. Link-local
+  /// addresses are not among them: other links have their own, and perhaps the same, as a router that is fe80::1.
   private static func guardedSources(_ configuration: ConfigurationFile, _ coverage: Coverage) -> [IPPrefix] {
     [false, true].flatMap { isIPv6 -> [IPPrefix] in
       let networks = configuration.addresses.filter { $0.address.isIPv6 == isIPv6 }.map {
@@ -132,7 +144,7 @@ extension Setup {
         return isIdle ? [] : [IPPrefix(isIPv6 ? .v6(high: 0, low: 0) : .v4(0), length: 0)]
       }
       return coverage.specificRoutes().filter { $0.address.isIPv6 == isIPv6 }
-        + networks.filter { $0.length < $0.address.bitWidth }
+        + networks.filter { $0.length < $0.address.bitWidth && !$0.address.isLinkLocal }
     }
   }
 

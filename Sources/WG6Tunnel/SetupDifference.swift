@@ -19,6 +19,8 @@ extension Tunnel {
     case removeRule(PolicyRule)
     case removeAddress(InterfaceAddress)
     case resolver(ResolverRequest?)
+    case derivedNetworks([UInt64])
+    case routerAdvertisements(RouterAdvertisements)
 
     var lines: [String] {
       switch self {
@@ -33,6 +35,14 @@ extension Tunnel {
       case .addRule(let rule): ["+ rule \(rule)"]
       case .removeRule(let rule): ["- rule \(rule)"]
       case .removeAddress(let address): ["- address \(address)"]
+      case .derivedNetworks(let networks):
+        [
+          networks.isEmpty
+            ? "no addresses from keys"
+            : "addresses from keys in "
+              + networks.map { "\(IPPrefix(.v6(high: $0, low: 0), length: 64))" }.joined(separator: ", ")
+        ]
+      case .routerAdvertisements(let advertisements): ["router advertisements: \(advertisements.words)"]
       case .resolver(let request): ["DNS \(request?.journalText ?? "removed")"]
       }
     }
@@ -60,10 +70,21 @@ extension Tunnel {
     }
     // A reload that was killed had written down what it would do next, and may not have done it.
     if journal.contains(.reloading) || !isInForce(setup.firewall, journal) { changes.append(.firewall(setup.firewall)) }
+    // The daemon first: what it still gives peers by their keys, a change of their allowed IPs could not take away.
+    if journal.contains(.reloading) || journal.derivedNetworks != setup.derivedNetworks {
+      changes.append(.derivedNetworks(setup.derivedNetworks))
+    }
     if !device.isEmpty { changes.append(.device(device)) }
     let ways = try wayChanges(to: setup, link, netlink, journal)
     let rules = try ruleChanges(to: setup, netlink, journal)
-    changes += ways.first + settingChanges(to: setup, journal)
+    changes += ways.first
+    // After a change of the MTU, which may have made all of IPv6's settings anew.
+    if journal.routerAdvertisements != setup.routerAdvertisements
+      || setup.routerAdvertisements != .none && !setup.routerAdvertisements.isInForce(on: interface)
+    {
+      changes.append(.routerAdvertisements(setup.routerAdvertisements))
+    }
+    changes += settingChanges(to: setup, journal)
     changes += rules.added.map { .addRule($0) } + (rules.removed + bridges).map { .removeRule($0) }
     if let mark, mark.new == 0 { changes.append(.device(mark.difference)) }
     changes += ways.last
@@ -93,8 +114,12 @@ extension Tunnel {
       if case .route(let route) = entry { ownRoutes.insert(route) }
       if case .address(let address) = entry { ownAddresses.insert(address) }
     }
-    let addresses = Set(
+    var addresses = Set(
       try netlink.addresses(of: link).map { InterfaceAddress($0.address, prefixLength: $0.prefixLength) })
+    // An older kernel does not say which of these are its own.
+    if !NetlinkSocket.tellsOriginOfAddresses {
+      addresses.formUnion(ownAddresses.filter { $0.address.isLinkLocal && $0.prefixLength == 64 })
+    }
     let added = setup.addresses.filter { !addresses.contains($0) }
     let removed = addresses.intersection(ownAddresses).subtracting(setup.addresses).sorted { "\($0)" < "\($1)" }
     // IPv6 has an address once, whatever its length: there the old one makes room first.
@@ -208,6 +233,16 @@ extension NetlinkSocket {
 }
 
 extension Journal {
+  fileprivate var derivedNetworks: [UInt64] {
+    for case .derivedNetworks(let networks) in entries { return networks }
+    return []
+  }
+
+  fileprivate var routerAdvertisements: RouterAdvertisements {
+    for case .routerAdvertisements(let advertisements) in entries { return advertisements }
+    return .none
+  }
+
   /// Whether there is something that other programs should not delete.
   var isGuarded: Bool { filter != nil || !rules.isEmpty }
 

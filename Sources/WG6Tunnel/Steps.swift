@@ -107,6 +107,28 @@ extension Tunnel {
     }
   }
 
+  /// Has the daemon give peers that are added later, too, what follows from their keys. Those of the file have it among
+  /// their allowed IPs.
+  func derive(in networks: [UInt64]) {
+    guard !networks.isEmpty else { return }
+    do throws(RemoteDevice.Failure) {
+      try deriveStrictly(in: networks)
+    } catch {
+      warn("the daemon gives peers that are added later no addresses from their keys: \(error.reason)")
+    }
+  }
+
+  func deriveStrictly(in networks: [UInt64]) throws(RemoteDevice.Failure) {
+    var update = DeviceUpdate()
+    update.derivedNetworks = networks
+    try RemoteDevice(interface: interface).apply(update)
+  }
+
+  func take(_ advertisements: RouterAdvertisements) {
+    tell("router advertisements: \(advertisements.words)")
+    for problem in advertisements.apply(to: interface) { warn("\(problem): AcceptRA has no effect") }
+  }
+
   func add(
     _ address: InterfaceAddress, to link: Link, _ netlink: borrowing NetlinkSocket, _ journal: inout Journal
   ) throws(TunnelError) {
@@ -216,6 +238,16 @@ extension Tunnel {
     StateDirectory.interfaces().filter { $0 != interface }.flatMap { other -> [Journal.Entry] in
       guard let journal = try? Journal.read(other, sharedOnly: true), journal.isOfThisNamespace else { return [] }
       return journal.entries
+    }
+  }
+}
+
+extension RouterAdvertisements {
+  var words: String {
+    switch self {
+    case .none: "none taken"
+    case .withoutDefaultRoute: "taken, without default routes"
+    case .all: "taken"
     }
   }
 }

@@ -175,6 +175,12 @@ extension BrokenFile {
     + ["", "1", "lan"].flatMap { value -> [BrokenFile] in
       [.interface("Multicast = \(value)", mention: "yes or no"), .peer("Multicast = \(value)", mention: "yes or no")]
     }
+    + ["", "1", "lan"].map { .interface("AcceptRA = \($0)", mention: "yes or no") }
+    + ["", "1", "yes", "fe80::1"].map { .interface("LinkLocal = \($0)", mention: "auto or no") }
+    + ["ula:", "ula:a/64", "ula:a!", "ula:\(String(repeating: "a", count: 64))"].map {
+      .interface("Address = \($0)", mention: "behind 'ula:'")
+    }
+    + ["ula:a, ula:A", "ula:a 10.0.0.1, ula:a"].map { .interface("Address = \($0)", mention: "each network once") }
     + ["", ",", "one-family", "+one-family", "-", "off"].map {
       .interface("Warnings = \($0)", mention: "Warnings")
     }
@@ -220,7 +226,8 @@ extension BrokenFile {
     }
     + [
       "PrivateKey = \(privateKey)", "ListenPort = 1", "FwMark = 1", "Address = 10.0.0.1", "MTU = 1420", "Table = off",
-      "DNS = 1.1.1.1", "KillSwitch = yes", "ClampMSS = yes", "SpoofGuard = no", "PostUp = true", "SaveConfig = true",
+      "DNS = 1.1.1.1", "KillSwitch = yes", "ClampMSS = yes", "SpoofGuard = no", "LinkLocal = auto", "AcceptRA = yes",
+      "PostUp = true", "SaveConfig = true",
     ].map {
       .peer($0, mention: "expected it in [Interface]")
     }
@@ -228,7 +235,7 @@ extension BrokenFile {
   static let plain: [BrokenFile] =
     [
       "Address = 10.0.0.1/24", "MTU = 1420", "Table = off", "DNS = 1.1.1.1", "PostUp = true", "SaveConfig = true",
-      "ExcludedIPs = lan", "KillSwitch = yes",
+      "ExcludedIPs = lan", "KillSwitch = yes", "LinkLocal = auto", "AcceptRA = no",
     ].map {
       .interface($0, mention: "only 'up' knows", dialect: .plain)
     }

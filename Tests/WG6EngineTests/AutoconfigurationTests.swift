@@ -112,6 +112,54 @@ struct `What the kernel configures by itself` {
     #expect(after.mtu == "1300" && after.hopLimit == "9")
   }
 
+  /// As a tunnel with AcceptRA has it: it forwards, and has a link-local address of its own.
+  @Test func `is what a router says where that is wanted, and is forgotten when it is not`() throws {
+    let namespace = try NetworkNamespace()
+    let interface = try namespace.inside { Link(try TUN(named: "t0")) }
+    func turn(_ advertisements: RouterAdvertisements) throws {
+      let problems = try namespace.inside { () -> [String] in
+        let problems = advertisements.apply(to: "t0")
+        let netlink = try NetlinkSocket()
+        if advertisements != .all { try netlink.forgetRouters(of: #require(try netlink.link(named: "t0"))) }
+        return problems
+      }
+      #expect(problems == [])
+    }
+    func hear() throws -> State {
+      #expect(interface.write(Self.advertisement) == 0)
+      usleep(100_000)
+      return try state(in: namespace)
+    }
+    #expect(try namespace.inside { Autoconfiguration.turnOff("t0") } == [])
+    try namespace.ip("-6 address add fe80::6e93:96c3:ba42:4f11/64 dev t0 nodad")
+    try namespace.ip("link set t0 up")
+    _ = try namespace.inside { try Sysctl.set("net.ipv6.conf.all.forwarding", to: "1") }
+    let before = try hear()
+    #expect(before.addresses.count == 1)
+
+    try turn(.all)
+    #expect(try namespace.inside { RouterAdvertisements.all.isInForce(on: "t0") })
+    let after = try hear()
+    #expect(after.addresses.contains { $0.contains("2001:db8:9:0:6e93:96c3:ba42:4f11/64") }, "\(after.addresses)")
+    #expect(after.routes.contains { $0.hasPrefix("default via fe80::1") } && after.mtu == "1300")
+    // What came by advertisements is nobody's setting, and is not saved.
+    let (set, isForwarding) = try namespace.inside {
+      let netlink = try NetlinkSocket()
+      return (
+        try netlink.addresses(of: #require(try netlink.link(named: "t0"))).count,
+        try Sysctl.value(of: "net.ipv6.conf.t0.forwarding")
+      )
+    }
+    #expect(set == (NetlinkSocket.tellsOriginOfAddresses ? 1 : 0) && isForwarding == "1")
+
+    try turn(.withoutDefaultRoute)
+    let without = try hear()
+    #expect(without.addresses.count == 2 && !without.routes.contains { $0.hasPrefix("default") }, "\(without)")
+    try turn(.none)
+    let off = try hear()
+    #expect(off.addresses == before.addresses && !off.routes.contains { $0.contains("2001:db8:9::") }, "\(off)")
+  }
+
   @Test func `stays off when the MTU was too small for IPv6 in between`() throws {
     let namespace = try NetworkNamespace()
     _ = try namespace.inside {

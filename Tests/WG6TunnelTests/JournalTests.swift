@@ -25,6 +25,8 @@ import WG6Protocol
     .found("vpn.example.org:51820", Endpoint(address: address("2001:db8::7"), port: 51820)),
     .unresolved(peerKey(2), "[fe80::1%eth0]:1"),
     .address(InterfaceAddress(address("2001:db8::1"), prefixLength: 64)),
+    .derivedNetworks([0xFE80 << 48, .max]), .derivedNetworks([]), .routerAdvertisements(.all),
+    .routerAdvertisements(.withoutDefaultRoute),
     .route(Route(prefix("10.0.0.0/8"), table: 254)), .complete, .reloading, .leaving,
   ]
 

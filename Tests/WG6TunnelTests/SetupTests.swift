@@ -57,6 +57,35 @@ import WG6Protocol
     #expect(try setup("SpoofGuard = no\nAddress = 10.0.0.1/24", "AllowedIPs = 10.1.0.0/16").firewall.isEmpty)
   }
 
+  /// A router of another link may well be fe80::1, too.
+  @Test func `guards no link-local address, which every link has anew`() throws {
+    for setting in ["Address = fe80::1/64", "LinkLocal = auto"] {
+      let setup = try setup("\(setting)\nAddress = fd00::1/64", "AllowedIPs = ::/0")
+      #expect(setup.firewall.guardedAddresses == [address("fd00::1")])
+      #expect(setup.firewall.guardedSources.contains(prefix("fd00::/64")))
+      #expect(!setup.firewall.guardedSources.contains(prefix("fe80::/64")))
+    }
+  }
+
+  @Test func `addresses from keys are given, told to the daemon, and lead no route of their own on the link`() throws {
+    let setup = try setup("LinkLocal = auto\nAddress = ula:home", "AllowedIPs = 10.1.0.0/16")
+    #expect(setup.addresses.map(\.prefixLength) == [64, 64])
+    #expect(setup.derivedNetworks == [0xFD58_F25B_E75D_0000, 0xFE80_0000_0000_0000])
+    #expect(setup.device.peers[0].allowedIPs.count == 4)
+    #expect(setup.routes.count == 2 && setup.routes.allSatisfy { !$0.prefix.address.isLinkLocal })
+    #expect(try self.setup("", "AllowedIPs = 10.1.0.0/16").derivedNetworks == [])
+  }
+
+  @Test func `router advertisements are taken where the file says so, with default routes where it has none`() throws {
+    func taken(_ interface: String, _ allowedIPs: String) throws -> RouterAdvertisements {
+      try setup("LinkLocal = auto\n\(interface)", "AllowedIPs = \(allowedIPs)").routerAdvertisements
+    }
+    #expect(try taken("", "::/0") == .none && taken("AcceptRA = no", "::/0") == .none)
+    #expect(try taken("AcceptRA = yes", "fd00::/8, 0.0.0.0/0") == .all)
+    #expect(try taken("AcceptRA = yes", "::/0") == .withoutDefaultRoute)
+    #expect(try taken("AcceptRA = yes\nTable = off", "::/0") == .all)
+  }
+
   @Test func `the file's mark is taken, and names the table`() throws {
     let setup = try setup("FwMark = 0x1234", "AllowedIPs = 0.0.0.0/0")
     #expect(setup.mark == 0x1234 && !setup.isMarkChosen)

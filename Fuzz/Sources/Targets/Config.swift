@@ -60,7 +60,10 @@ extension FuzzTarget {
     claim((try? read(stripped.withBytes { $0.array }, .plain)) != nil, "what is left for the device is understood")
 
     // The ends of every prefix, and their neighbours.
-    let device = coverage.allowedIPs.enumerated().flatMap { peer, prefixes in prefixes.map { (prefix: $0, peer: peer) }
+    let device = zip(coverage.allowedIPs, file.peers).enumerated().flatMap { place, peer in
+      let ofLink = peer.1.derivedIPs.filter { $0.isOfLink && !peer.1.allowedIPs.contains(.add($0.prefix)) }.map(
+        \.prefix)
+      return peer.0.filter { !ofLink.contains($0) }.map { (prefix: $0, peer: place) }
     }
     let routed = coverage.routes()
     for prefix in (device.map(\.prefix) + coverage.excluded.prefixes).prefix(64) {
@@ -134,9 +137,18 @@ extension FuzzTarget {
     }
     if let port = file.listenPort { lines.append("ListenPort = \(port)") }
     if let mark = file.firewallMark { lines.append("FwMark = \(mark)") }
-    if !file.addresses.isEmpty {
-      lines.append("Address = " + file.addresses.map(\.description).joined(separator: ", "))
+    let derived = file.derivedNetworks
+    var identifier: UInt64?
+    if case .set(let key) = file.privateKey { identifier = DerivedAddress.interfaceIdentifier(of: key.publicKey) }
+    let addresses = file.addresses.compactMap { address -> String? in
+      guard case .v6(let high, let low) = address.address, low == identifier,
+        let network = derived.first(where: { $0.high == high })
+      else { return "\(address)" }
+      return network.name.map { "ula:\($0)" }
     }
+    if !addresses.isEmpty { lines.append("Address = " + addresses.joined(separator: ", ")) }
+    if derived.contains(where: { $0.name == nil }) { lines.append("LinkLocal = auto") }
+    if file.acceptsRouterAdvertisements { lines.append("AcceptRA = yes") }
     if let mtu = file.mtu { lines.append("MTU = \(mtu)") }
     lines += file.resolver.servers.map { "DNS = \($0)" } + file.resolver.searchDomains.map { "DNS = \($0)" }
     lines += file.resolver.routingDomains.map { "DNS = ~\($0)" }

@@ -37,6 +37,9 @@ public struct ControlRequestParser: ~Copyable {
   /// Longer lines than this are a mistake: the longest real one has about 90 bytes.
   public static let maximumLineLength = 4096
 
+  /// Each costs each peer an entry among its allowed IPs.
+  public static let maximumDerivedNetworks = 16
+
   private var kind: Kind?
   private var lineNumber = 0
   private var device = DeviceUpdate()
@@ -129,6 +132,8 @@ public struct ControlRequestParser: ~Copyable {
     } else if key.equals("multicast") {
       guard let isOn = value.truth else { return refuse(EINVAL, "multicast=\(value.quotable), expected true or false") }
       device.multicast = isOn
+    } else if key.equals("derived_networks") {
+      readDerivedNetworks(value)
     } else if key.equals("replace_peers") {
       guard isTrue("replace_peers", value) else { return }
       device.replacesPeers = true
@@ -136,8 +141,27 @@ public struct ControlRequestParser: ~Copyable {
       refuse(EINVAL, "\(key.string) before any public_key, expected public_key first")
     } else {
       refuse(
-        EINVAL, "\(quoted(key)), expected private_key, listen_port, fwmark, replace_peers or public_key")
+        EINVAL,
+        "\(quoted(key)), expected private_key, listen_port, fwmark, derived_networks, replace_peers or public_key")
     }
+  }
+
+  /// wg6's own, `derived_networks=fe80::/64,fd58:f25b:e75d::/64`: where peers have addresses that follow from their keys.
+  private mutating func readDerivedNetworks(_ value: RawSpan) {
+    var networks: [UInt64] = []
+    for range in value.listElements {
+      let element = value.extracting(range)
+      guard let prefix = IPPrefix(text: element), prefix.length == 64, case .v6(let high, _) = prefix.address,
+        !networks.contains(high), networks.count < ControlRequestParser.maximumDerivedNetworks
+      else {
+        return refuse(
+          EINVAL,
+          "derived_networks with \(element.quotable), expected IPv6 networks of length 64, each once, at most "
+            + "\(ControlRequestParser.maximumDerivedNetworks)")
+      }
+      networks.append(high)
+    }
+    device.derivedNetworks = networks
   }
 
   private mutating func startPeer(_ value: RawSpan) {
@@ -185,6 +209,9 @@ public struct ControlRequestParser: ~Copyable {
     } else if key.equals("update_only") {
       guard isTrue("update_only", value) else { return }
       peer!.updatesOnly = true
+    } else if key.equals("start_handshake") {
+      guard isTrue("start_handshake", value) else { return }
+      peer!.startsHandshake = true
     } else if key.equals("protocol_version") {
       guard value.equals("1") else { return refuse(EINVAL, "protocol_version=\(value.quotable), expected 1") }
     } else if isDeviceKey(key) {
@@ -193,7 +220,7 @@ public struct ControlRequestParser: ~Copyable {
       refuse(
         EINVAL,
         "\(quoted(key)), expected remove, update_only, preshared_key, endpoint, persistent_keepalive_interval, "
-          + "replace_allowed_ips, allowed_ip or protocol_version")
+          + "replace_allowed_ips, allowed_ip, start_handshake or protocol_version")
     }
   }
 
@@ -205,12 +232,13 @@ public struct ControlRequestParser: ~Copyable {
 
   private func isDeviceKey(_ key: RawSpan) -> Bool {
     key.equals("private_key") || key.equals("listen_port") || key.equals("fwmark") || key.equals("replace_peers")
+      || key.equals("derived_networks")
   }
 
   private func isPeerKey(_ key: RawSpan) -> Bool {
     key.equals("remove") || key.equals("update_only") || key.equals("preshared_key") || key.equals("endpoint")
       || key.equals("persistent_keepalive_interval") || key.equals("replace_allowed_ips") || key.equals("allowed_ip")
-      || key.equals("protocol_version")
+      || key.equals("start_handshake") || key.equals("protocol_version")
   }
 
   /// A key's value is told by its length alone: it may be a secret with one digit missing.

@@ -20,6 +20,10 @@ extension DeviceUpdate {
     if let listenPort { text.append(number: "listen_port", UInt64(listenPort)) }
     if let firewallMark { text.append(number: "fwmark", UInt64(firewallMark)) }
     if let multicast { text.append(multicast ? "multicast=true\n" : "multicast=false\n") }
+    if let derivedNetworks {
+      let networks = derivedNetworks.map { IPPrefix(.v6(high: $0, low: 0), length: 64).description }
+      text.append("derived_networks=\(networks.joined(separator: ","))\n")
+    }
     if replacesPeers { text.append("replace_peers=true\n") }
     for peer in peers { peer.writeRequest(to: &text) }
     text.append(UInt8(ascii: "\n"))
@@ -48,6 +52,7 @@ extension PeerUpdate {
     case .off: text.append("multicast=false\n")
     }
     if replacesAllowedIPs { text.append("replace_allowed_ips=true\n") }
+    if startsHandshake { text.append("start_handshake=true\n") }
     for change in allowedIPs {
       switch change {
       case .add(let prefix): text.append(allowedIP: prefix)

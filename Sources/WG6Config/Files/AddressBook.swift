@@ -83,9 +83,14 @@ public struct AddressBook: Sendable {
     return nil
   }
 
+  /// Whether a name may be `text`; see `isName(RawSpan)`.
+  public static func isName(_ text: String) -> Bool {
+    unsafe isName(Array(text.utf8).span.bytes)
+  }
+
   /// Names stand behind `@` in files and beside keys on terminals: nothing that either could trip over.
-  private static func isName(_ text: RawSpan) -> Bool {
-    guard text.byteCount <= 63 else { return false }
+  static func isName(_ text: RawSpan) -> Bool {
+    guard text.byteCount > 0, text.byteCount <= 63 else { return false }
     for index in 0..<text.byteCount {
       switch text[text: index] {
       case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"),

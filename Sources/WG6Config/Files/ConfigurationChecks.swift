@@ -29,6 +29,7 @@ extension ConfigurationReader {
       }
       result.peers.append(draft.peer(key))
     }
+    derive(ownKey: ownKey)
   }
 }
 
@@ -36,8 +37,8 @@ extension ConfigurationReader.Draft {
   fileprivate func peer(_ key: PublicKey) -> ConfigurationFile.Peer {
     ConfigurationFile.Peer(
       line: line, publicKey: key, presharedKey: presharedKey, endpoint: endpoint, endpointLine: endpointLine,
-      persistentKeepalive: persistentKeepalive, keepaliveLine: keepaliveLine, allowedIPs: allowedIPs,
-      replacesAllowedIPs: replacesAllowedIPs, multicast: multicast,
+      persistentKeepalive: persistentKeepalive, keepaliveLine: keepaliveLine, publicKeyLine: publicKeyLine,
+      allowedIPs: allowedIPs, replacesAllowedIPs: replacesAllowedIPs, multicast: multicast,
       excludedIPs: excludedIPs, allowedIPLines: allowedIPLines, exclusionLines: exclusionLines)
   }
 }

@@ -51,6 +51,10 @@ public struct ConfigurationFile: Sendable {
   public internal(set) var guardsAgainstSpoofing = true
   /// `Multicast` of [Interface]: peers get multicast that do not choose for themselves.
   public internal(set) var multicast: Bool?
+  /// `LinkLocal = auto` and `Address = ula:NAME`: in which networks addresses follow from keys.
+  public internal(set) var derivedNetworks: [DerivedNetwork] = []
+  /// `AcceptRA`: router advertisements from the tunnel are taken.
+  public internal(set) var acceptsRouterAdvertisements = false
   public internal(set) var peers: [Peer] = []
   /// What was accepted, as `wg` does, and still looks like a slip of one line. `findings` tells what the lines mean
   /// together.
@@ -85,9 +89,12 @@ public struct ConfigurationFile: Sendable {
     public internal(set) var endpointLine = 0
     public internal(set) var persistentKeepalive: UInt16?
     var keepaliveLine = 0
+    var publicKeyLine = 0
     public internal(set) var allowedIPs: [AllowedIPChange] = []
     public internal(set) var replacesAllowedIPs = true
     public internal(set) var multicast: Bool?
+    /// What follows from its key (`derivedNetworks`) and belongs to it besides; of several sections for one key with the last.
+    public internal(set) var derivedIPs: [DerivedPrefix] = []
     /// What does not go to this peer, whatever its allowed IPs say.
     public internal(set) var excludedIPs = Exclusions()
     /// Of each change of allowed IPs.

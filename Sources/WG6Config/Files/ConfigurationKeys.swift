@@ -8,7 +8,9 @@ enum ConfigurationKeys {
     "Address", "DNS", "MTU", "Table", "PreUp", "PostUp", "PreDown", "PostDown", "SaveConfig",
   ]
   /// What nobody knows but us.
-  static let extensions = ["ExcludedIPs", "KillSwitch", "ClampMSS", "SpoofGuard", "Multicast", "Warnings"]
+  static let extensions = [
+    "ExcludedIPs", "KillSwitch", "ClampMSS", "SpoofGuard", "Multicast", "LinkLocal", "AcceptRA", "Warnings",
+  ]
 
   /// Of which several add up instead of the last one counting.
   static let repeatable = [
@@ -42,6 +44,10 @@ enum LanguageExtension: Sendable {
   case key
   /// `DNS` with domains behind `~`.
   case routingDomains
+  /// `Address` with networks that addresses are derived in, as `ula:home`.
+  case derivedAddresses
+  /// A line that stands for another one, as `LinkLocal = auto`: which, without the comment.
+  case line(String)
   /// A value that others spell in another way, as `PublicKey = @name` or `SaveConfig = yes`: how they do.
   case spelling(String)
 }

@@ -11,6 +11,7 @@ extension ConfigurationFile {
     let holes = Dictionary(uniqueKeysWithValues: coverage.pieces.keys.map { (coverage.entries[$0].prefix, $0) })
     let whole = holes.isEmpty ? [:] : wholeLists(coverage)
     let rewritten = lines(with: holes)
+    let derived = derivedLines()
     var line = 0
     var start = text.byteOrderMarkLength
     while start < text.byteCount {
@@ -21,8 +22,13 @@ extension ConfigurationFile {
       start = next
       switch extensions[line] {
       case .key?: continue
+      case .line(let setting)?: output.append(written, setting: setting)
+      case .derivedAddresses?:
+        let value = written.extracting(written.valueRange)
+        output.append(written, value: plainAddresses(value, line).joined(separator: ", "))
       case .spelling(let value)?:
         output.append(written, value: value)
+        output.append(derived.missing[line], behind: written)
       case .routingDomains?:
         let value = written.extracting(written.valueRange)
         let elements = value.listElements.map { value.extracting($0).string }.filter { !$0.hasPrefix("~") }
@@ -32,17 +38,50 @@ extension ConfigurationFile {
           if !list.isEmpty { output.append(written, value: list.map(\.description).joined(separator: ", ")) }
           continue
         }
+        let more = derived.further[line, default: []].map(\.description)
         guard let (peer, changes) = rewritten[line] else {
-          output.append(written)
+          if more.isEmpty {
+            output.append(written)
+          } else {
+            let elements = written.extracting(written.valueRange).allowedIPs + more
+            output.append(written, value: elements.joined(separator: ", "))
+          }
+          output.append(derived.missing[line], behind: written)
           continue
         }
-        let elements = zip(written.extracting(written.valueRange).allowedIPs, changes).flatMap {
-          element, change -> [String] in
-          guard case .add(let prefix) = change, let entry = holes[prefix] else { return [element] }
-          return coverage.replacing(entry, of: peer)
-        }
+        let elements =
+          zip(written.extracting(written.valueRange).allowedIPs, changes).flatMap {
+            element, change -> [String] in
+            guard case .add(let prefix) = change, let entry = holes[prefix] else { return [element] }
+            return coverage.replacing(entry, of: peer)
+          } + more
         if !elements.isEmpty { output.append(written, value: elements.joined(separator: ", ")) }
       }
+    }
+  }
+
+  /// What follows from keys and is in no line: to be added to the last AllowedIPs of each peer; where it has none, the lines of
+  /// PublicKey behind which they are missing.
+  private func derivedLines() -> (further: [Int: [IPPrefix]], missing: [Int: [IPPrefix]]) {
+    var lines: (further: [Int: [IPPrefix]], missing: [Int: [IPPrefix]]) = ([:], [:])
+    for peer in peers where !peer.derivedIPs.isEmpty {
+      let prefixes = peer.derivedIPs.map(\.prefix).filter { !peer.allowedIPs.contains(.add($0)) }
+      guard !prefixes.isEmpty else { continue }
+      if let last = peer.allowedIPLines.last {
+        lines.further[last] = prefixes
+      } else {
+        lines.missing[peer.publicKeyLine] = prefixes
+      }
+    }
+    return lines
+  }
+
+  /// The elements of an Address line with the addresses that follow from the key.
+  private func plainAddresses(_ value: RawSpan, _ line: Int) -> [String] {
+    var networks = derivedNetworks.filter { $0.line == line }.makeIterator()
+    return value.listElements.map { value.extracting($0).string }.map { element in
+      guard element.lowercased().hasPrefix("ula:"), let network = networks.next() else { return element }
+      return "\(addresses[network.place])"
     }
   }
 
@@ -110,6 +149,19 @@ extension RawSpan {
 }
 
 extension WipedBytes {
+  /// Appends a line of AllowedIPs behind `line`, if there are any.
+  fileprivate mutating func append(_ prefixes: [IPPrefix]?, behind line: RawSpan) {
+    guard let prefixes else { return }
+    if line.firstIndex(of: UInt8(ascii: "\n")) == nil { append(UInt8(ascii: "\n")) }
+    append("AllowedIPs = \(prefixes.map(\.description).joined(separator: ", "))\n")
+  }
+
+  /// Appends `setting` in the place of a line, with the comment of that.
+  fileprivate mutating func append(_ line: RawSpan, setting: String) {
+    append(setting)
+    append(line.extracting(line.valueRange.upperBound..<line.byteCount))
+  }
+
   /// Appends `line` with another value, everything around it as it was.
   fileprivate mutating func append(_ line: RawSpan, value: String) {
     let range = line.valueRange

@@ -26,6 +26,7 @@ extension ConfigurationFile {
     tellAboutEndpoints(coverage, endpoints, tell)
     tellAboutAddresses(coverage, tell)
     tellAboutIdleSettings(coverage, tell)
+    tellAboutRouters(coverage, endpoints, tell)
     tellAboutMissing(coverage, tell)
     return withoutSilent(findings).sorted { $0.line < $1.line }
   }
@@ -102,7 +103,9 @@ extension ConfigurationFile {
   /// An address whose neighbours are nobody's. An address alone (/32, /128) has none; it is of use where any prefix of its
   /// family is a peer's.
   private func tellAboutAddresses(_ coverage: Coverage, _ tell: Tell) {
-    for (address, line) in zip(addresses, addressLines) {
+    let derived = derivedNetworks.map { addresses[$0.place] }
+    // Each peer has an address there.
+    for (address, line) in zip(addresses, addressLines) where !derived.contains(address) {
       let isIPv6 = address.address.isIPv6
       if coverage.tree(isIPv6: isIPv6).nodes.isEmpty {
         if peers.isEmpty { continue }

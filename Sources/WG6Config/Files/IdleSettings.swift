@@ -53,10 +53,42 @@ extension ConfigurationFile {
           .idleKeepalive, peer.keepaliveLine,
           "PersistentKeepalive without Endpoint: nothing is sent before the peer has called")
       }
-      if places[peer.publicKey] == place, !withPrefixes.contains(peer.publicKey) {
+      if places[peer.publicKey] == place, !withPrefixes.contains(peer.publicKey), peer.derivedIPs.isEmpty {
         tell(.noAllowedIPs, peer.line, "a peer without AllowedIPs: nothing goes to it, and nothing is taken from it")
       }
     }
+  }
+
+  /// Router advertisements come from link-local addresses, and bring routes.
+  func tellAboutRouters(_ coverage: Coverage, _ endpoints: [EndpointName: Endpoint], _ tell: Tell) {
+    guard acceptsRouterAdvertisements, let line = linesOfSettings.acceptRA else { return }
+    let linkLocal = IPPrefix(.v6(high: 0xFE80 << 48, low: 0), length: 10)
+    if !addresses.contains(where: { $0.address.isLinkLocal }) {
+      tell(
+        .idleRouterAdvertisements, line,
+        "AcceptRA without a link-local address of the interface, from which addresses in advertised networks are made; "
+          + "LinkLocal = auto gives it one")
+    } else if !derivedNetworks.contains(where: \.isLinkLocal), !coverage.covered.intersects(linkLocal) {
+      tell(
+        .idleRouterAdvertisements, line,
+        "AcceptRA takes nothing: router advertisements come from link-local addresses, and no peer has any in its AllowedIPs"
+      )
+    }
+    if takesDefaultRoutesOfRouters(coverage),
+      let peer = peers.first(where: { $0.endpoint.flatMap { endpoints[$0] }?.address.isIPv6 ?? false })
+    {
+      tell(
+        .routerLoop, line,
+        "AcceptRA takes default routes from the tunnel, and Endpoint = \(peer.endpoint!.text) (line \(peer.endpointLine)) may be "
+          + "reached by one: then the tunnel's own datagrams are led into it. AllowedIPs = ::/0 has default routes of its own, "
+          + "and none is taken")
+    }
+  }
+
+  /// Whether default routes of router advertisements are taken. Where the allowed IPs make one, the main table is asked for
+  /// the tunnel's own datagrams alone, and must not lead them into it.
+  public func takesDefaultRoutesOfRouters(_ coverage: Coverage) -> Bool {
+    acceptsRouterAdvertisements && !(table == .automatic && coverage.hasDefaultRoute(isIPv6: true))
   }
 
   /// What a tunnel can be without and be of no use.

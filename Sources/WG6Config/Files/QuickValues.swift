@@ -42,6 +42,10 @@ extension ConfigurationReader {
       if let guards = choice(key, value, written) { result.guardsAgainstSpoofing = guards }
     case "Multicast":
       if let isOn = choice(key, value, written) { result.multicast = isOn }
+    case "LinkLocal": readLinkLocal(value, written)
+    case "AcceptRA":
+      if let accepts = choice(key, value, written) { result.acceptsRouterAdvertisements = accepts }
+      result.linesOfSettings.acceptRA = line
     case "Warnings": readWarnings(written)
     case "ExcludedIPs":
       let found = exclusions(written)
@@ -52,9 +56,11 @@ extension ConfigurationReader {
   }
 
   private mutating func readAddress(_ text: RawSpan) {
+    if readUniqueLocal(text) { return }
     let slash = text.firstIndex(of: UInt8(ascii: "/")) ?? text.byteCount
     guard let address = IPAddress(text: text.extracting(0..<slash)) else {
-      return refuse("read Address = \(text.quotable), expected an IPv4 or IPv6 address and a prefix length")
+      return refuse(
+        "read Address = \(text.quotable), expected an IPv4 or IPv6 address and a prefix length, or ula:NAME")
     }
     var length = address.bitWidth
     if slash < text.byteCount {

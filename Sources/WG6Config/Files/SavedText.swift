@@ -12,6 +12,8 @@ extension ConfigurationFile {
     _ shown: RawSpan, addresses: [InterfaceAddress], mtu: Int?, coverage: Coverage, to output: inout WipedBytes
   ) {
     var peer: Int?
+    var derived: Set<IPPrefix> = []
+    let isAlone = !derivedNetworks.isEmpty && shown.count(of: "PublicKey = ") == 1
     var start = 0
     // Blank lines at the end are the shell's to drop.
     let end = shown.trimming(0..<shown.byteCount).upperBound
@@ -27,12 +29,21 @@ extension ConfigurationFile {
         output.append(prefixes)
         continue
       }
+      if let list = line.value(behind: "AllowedIPs = "), !derived.isEmpty {
+        let value = line.extracting(list)
+        let elements = value.listElements.map { value.extracting($0).string }
+        let written = elements.filter { element in IPPrefix(element).map { !derived.contains($0) } ?? true }
+        if !written.isEmpty { output.append("AllowedIPs = \(written.joined(separator: ", "))\n") }
+        continue
+      }
       output.append(line)
       output.append(UInt8(ascii: "\n"))
       if line.equals("[Interface]") {
         for setting in settings(addresses, mtu) { output.append("\(setting)\n") }
       } else if let key = line.value(behind: "PublicKey = ") {
-        peer = (KeyBase64.decode(line.extracting(key)) { PublicKey(bytes: $0) } ?? nil).flatMap { places[$0] }
+        let key = KeyBase64.decode(line.extracting(key)) { PublicKey(bytes: $0) } ?? nil
+        peer = key.flatMap { places[$0] }
+        derived = key.map { unwritten(of: $0, isAlone: isAlone) } ?? []
         if let peer {
           for setting in exclusions(of: peer).written { output.append("\(setting)\n") }
           if let isOn = multicast(of: peer) { output.append("Multicast = \(isOn ? "on" : "off")\n") }
@@ -45,7 +56,11 @@ extension ConfigurationFile {
 
   /// What [Interface] has besides the device's own settings, in wg-quick's order, ours last.
   private func settings(_ addresses: [InterfaceAddress], _ mtu: Int?) -> [String] {
-    var lines = addresses.map { "Address = \($0)" }
+    let known = derivedNetworks.map { (address: self.addresses[$0.place], network: $0) }
+    var lines = addresses.compactMap { address -> String? in
+      guard let network = known.first(where: { $0.address == address })?.network else { return "Address = \(address)" }
+      return network.isLinkLocal ? nil : network.setting
+    }
     lines += resolver.servers.map { "DNS = \($0)" }
     lines += resolver.searchDomains.map { "DNS = \($0)" } + resolver.routingDomains.map { "DNS = ~\($0)" }
     if self.mtu != nil, let mtu { lines.append("MTU = \(mtu)") }
@@ -61,6 +76,8 @@ extension ConfigurationFile {
     if clampsMSS { lines.append("ClampMSS = yes") }
     if multicast == true { lines.append("Multicast = on") }
     if !guardsAgainstSpoofing { lines.append("SpoofGuard = no") }
+    if derivedNetworks.contains(where: \.isLinkLocal) { lines.append("LinkLocal = auto") }
+    if acceptsRouterAdvertisements { lines.append("AcceptRA = yes") }
     return lines + excludedIPs.written
   }
 
@@ -69,7 +86,8 @@ extension ConfigurationFile {
     Dictionary(grouping: coverage.entries.indices) { coverage.entries[$0].peer }
       .filter { $1.contains { coverage.pieces[$0] != nil } }
       .mapValues { entries in
-        "AllowedIPs = \(entries.map { coverage.entries[$0].prefix.description }.joined(separator: ", "))\n"
+        let prefixes = entries.map { coverage.entries[$0] }.filter { !isDerived($0) }.map(\.prefix.description)
+        return "AllowedIPs = \(prefixes.joined(separator: ", "))\n"
       }
   }
 
@@ -77,6 +95,14 @@ extension ConfigurationFile {
   private func multicast(of place: Int) -> Bool? {
     let key = peers[place].publicKey
     return peers.last { $0.publicKey == key && $0.multicast != nil }?.multicast
+  }
+
+  private func isDerived(_ entry: AllowedIPEntry) -> Bool { derivedNetworks.contains { $0.line == entry.line } }
+
+  /// What the device has of a peer because of its key, and no line of the file.
+  private func unwritten(of key: PublicKey, isAlone: Bool) -> Set<IPPrefix> {
+    let written = peers.filter { $0.publicKey == key }.flatMap(\.allowedIPs)
+    return Set(derivedPrefixes(of: key, isAlone: isAlone).map(\.prefix).filter { !written.contains(.add($0)) })
   }
 
   private func exclusions(of place: Int) -> Exclusions {
@@ -96,6 +122,17 @@ extension Exclusions {
 }
 
 extension RawSpan {
+  /// How many lines begin with `head`.
+  fileprivate func count(of head: StaticString) -> Int {
+    var (count, start) = (0, 0)
+    while start < byteCount {
+      let end = firstIndex(of: UInt8(ascii: "\n"), from: start) ?? byteCount
+      if extracting(start..<end).value(behind: head) != nil { count += 1 }
+      start = end + 1
+    }
+    return count
+  }
+
   /// Where the rest of a line is that begins with `head`.
   fileprivate func value(behind head: StaticString) -> Range<Int>? {
     let count = head.utf8CodeUnitCount

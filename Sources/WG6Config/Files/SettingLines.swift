@@ -11,6 +11,7 @@ public struct SettingLines: Sendable {
   var domain: Int?
   public var listenPort: Int?
   public var killSwitch: Int?
+  public var acceptRA: Int?
   /// The first command.
   public var hook: Int?
 }
@@ -19,7 +20,7 @@ extension ConfigurationFile {
   /// The first line that asks for IPv6 on the interface, and what it says: an address of it, or a route to a prefix.
   public var firstIPv6Setting: (line: Int, setting: String)? {
     if let index = addresses.firstIndex(where: \.address.isIPv6) {
-      return (addressLines[index], "Address = \(addresses[index])")
+      return (addressLines[index], setting(of: index))
     }
     guard table != .off else { return nil }
     for peer in peers {

@@ -26,6 +26,8 @@ public enum Warning: String, CaseIterable, Sendable {
   case excludedWhole = "excluded-whole"
   case idleKillSwitch = "idle-kill-switch"
   case noServer = "no-server"
+  case idleRouterAdvertisements = "idle-accept-ra"
+  case routerLoop = "router-loop"
   // About the file and this machine.
   case readableKey = "readable-key"
   case unknownName = "unknown-name"

@@ -44,6 +44,12 @@ public struct Coverage: Sendable {
     for isIPv6 in [false, true] { cutHoles(isIPv6: isIPv6) }
     var allowedIPs = [[IPPrefix]](repeating: [], count: configuration.peers.count)
     for (index, entry) in entries.enumerated() { allowedIPs[entry.peer] += pieces[index] ?? [entry.prefix] }
+    // What is of this link alone is never cut, and leads no route.
+    for (place, peer) in configuration.peers.enumerated() {
+      for derived in peer.derivedIPs where derived.isOfLink && !allowedIPs[place].contains(derived.prefix) {
+        allowedIPs[place].append(derived.prefix)
+      }
+    }
     self.allowedIPs = allowedIPs
   }
 
@@ -152,6 +158,12 @@ struct AllowedIPEntry: Sendable {
         case .remove(let prefix):
           if let owner = owners[prefix], entries[owner]?.peer == peer { give(up: owner) }
         }
+      }
+    }
+    for (place, peer) in configuration.peers.enumerated() {
+      for derived in peer.derivedIPs where !derived.isOfLink && owners[derived.prefix] == nil {
+        owners[derived.prefix] = entries.count
+        entries.append(AllowedIPEntry(prefix: derived.prefix, peer: place, line: derived.line))
       }
     }
     return entries.compactMap { $0 }

@@ -156,7 +156,8 @@ struct KnownDifference: Sendable {
       "with a default route, drops packets to the interface's addresses that come from elsewhere, unless from an "
       + "address of this machine",
     wg6: "drops them in every tunnel, whatever address they come from, and so it does packets from addresses that are "
-      + "routed through the tunnel; takes no IPv4 redirects out of the tunnel; `SpoofGuard = no` turns it off",
+      + "routed through the tunnel; leaves link-local IPv6 addresses alone, which other links may have as well; takes no "
+      + "IPv4 redirects out of the tunnel; `SpoofGuard = no` turns it off",
     reason:
       "a neighbour on the uplink reaches the inside of a split tunnel as well, and IPv6 takes forged packets from a "
       + "machine's own addresses"

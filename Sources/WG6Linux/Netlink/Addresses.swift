@@ -4,16 +4,25 @@ import Glibc
 import WG6Protocol
 
 extension NetlinkSocket {
-  /// The addresses of the interface, but for the link-local one that the kernel gave it of its own accord.
+  /// The addresses of the interface, but for those that the kernel gave it of its own accord: a link-local one, and those of
+  /// router advertisements, which have a lifetime.
   public func addresses(of link: Link) throws(NetlinkError) -> [(address: IPAddress, prefixLength: Int)] {
-    try addresses(of: link, automatic: false)
+    try addresses(of: link, .set)
+  }
+
+  /// Whether the kernel says who made an address. Before Linux 5.18, `addresses` has no link-local one of length 64.
+  public static var tellsOriginOfAddresses: Bool { linux_kernel_is_at_least(5, 18) != 0 }
+
+  /// Those with a lifetime.
+  func temporaryAddresses(of link: Link) throws(NetlinkError) -> [(address: IPAddress, prefixLength: Int)] {
+    try addresses(of: link, .temporary)
   }
 
   /// Takes away what the kernel gave the interface of its own accord. Before Linux 5.18 it does not tell what that is, and
   /// nothing is taken away.
   func removeAutomaticAddresses(of link: Link) throws(NetlinkError) {
-    guard linux_kernel_is_at_least(5, 18) != 0 else { return }
-    for (address, length) in try addresses(of: link, automatic: true) {
+    guard NetlinkSocket.tellsOriginOfAddresses else { return }
+    for (address, length) in try addresses(of: link, .automatic) {
       do throws(NetlinkError) {
         try removeAddress(address, prefixLength: length, from: link)
       } catch  where error.isMissing {
@@ -22,7 +31,7 @@ extension NetlinkSocket {
   }
 
   private func addresses(
-    of link: Link, automatic isAutomatic: Bool
+    of link: Link, _ origin: AddressOrigin
   ) throws(NetlinkError) -> [(address: IPAddress, prefixLength: Int)] {
     var found: [(address: IPAddress, prefixLength: Int)] = []
     for family in [AF_INET, AF_INET6] {
@@ -33,7 +42,7 @@ extension NetlinkSocket {
       let request = try NetlinkRequest(RTM_GETADDR, flags: NLM_F_DUMP, header, for: operation)
       found += try NetlinkList.read(request, for: operation) { answer -> (address: IPAddress, prefixLength: Int)? in
         guard let entry = answer.header(ifaddrmsg.self), entry.ifa_index == UInt32(link.index),
-          entry.ifa_family == UInt8(family), answer.isAutomaticAddress(entry) == isAutomatic,
+          entry.ifa_family == UInt8(family), answer.origin(of: entry) == origin,
           // An IPv6 address that has no peer comes as IFA_ADDRESS alone.
           let address = answer.address(IFA_LOCAL, behind: ifaddrmsg.self)
             ?? answer.address(IFA_ADDRESS, behind: ifaddrmsg.self)
@@ -106,14 +115,23 @@ extension IPAddress {
   }
 }
 
+/// Where an address comes from.
+private enum AddressOrigin { case set, automatic, temporary }
+
 extension NetlinkAnswer {
+  fileprivate func origin(of entry: ifaddrmsg) -> AddressOrigin {
+    if isAutomaticAddress(entry) { return .automatic }
+    // IFA_F_PERMANENT of <linux/if_addr.h>.
+    return entry.ifa_family == UInt8(AF_INET6) && entry.ifa_flags & 0x80 == 0 ? .temporary : .set
+  }
+
   /// Whether the kernel made the address because an IPv6 interface has to have one (fe80::/64).
   ///
   /// Linux 5.18 and later tell who made it. Before that a link-local address of this length counts as the kernel's.
   fileprivate func isAutomaticAddress(_ entry: ifaddrmsg) -> Bool {
     guard entry.ifa_family == UInt8(AF_INET6), entry.ifa_scope == UInt8(RT_SCOPE_LINK.rawValue) else { return false }
     let originAttribute = 11, kernelsLinkLocal: UInt8 = 3
-    if linux_kernel_is_at_least(5, 18) != 0 {
+    if NetlinkSocket.tellsOriginOfAddresses {
       return byte(originAttribute, behind: ifaddrmsg.self) == kernelsLinkLocal
     }
     return entry.ifa_prefixlen == 64

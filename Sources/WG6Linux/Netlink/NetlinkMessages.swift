@@ -79,6 +79,14 @@ import WG6Protocol
     return unsafe nla_get_u8(found)
   }
 
+  /// The four bytes at `offset` of an attribute, behind a `Header`.
+  func number<Header: BitwiseCopyable>(_ attribute: Int, at offset: Int, behind _: Header.Type) -> UInt32? {
+    guard let found = unsafe nlmsg_find_attr(message, Int32(MemoryLayout<Header>.size), Int32(attribute)),
+      unsafe Int(nla_len(found)) >= offset + 4
+    else { return nil }
+    return unsafe UnsafeRawPointer(nla_data(found)).loadUnaligned(fromByteOffset: offset, as: UInt32.self)
+  }
+
   func has<Header: BitwiseCopyable>(_ attribute: Int, behind _: Header.Type) -> Bool {
     unsafe nlmsg_find_attr(message, Int32(MemoryLayout<Header>.size), Int32(attribute)) != nil
   }

@@ -37,6 +37,9 @@ import WG6Protocol
   /// Whether the kernel made it for an address (`RTPROT_KERNEL`).
   var isKernels: Bool { unsafe rtnl_route_get_protocol(route) == 2 }
 
+  /// Whether the kernel made it for a router advertisement (`RTPROT_RA`).
+  var isOfRouter: Bool { unsafe rtnl_route_get_protocol(route) == 9 }
+
   /// The MTU, in bytes, that the route sets for itself, or that was learned of its path.
   var mtu: Int? {
     var mtu: UInt32 = 0

@@ -26,6 +26,7 @@ extension Device {
     }
     if update.replacesPeers { for case let peer? in peers { remove(peer) } }
     for change in update.peers { apply(change, now: now) }
+    derive(after: update)
   }
 
   /// How the device is. `listenPort` and `firewallMark` are the caller's to fill in.
@@ -134,6 +135,9 @@ extension Device {
       initiate(peer, isRetry: false, now: now)
     }
     if wasOff || change.endpoint != nil && !canSend(to: peer, now: now) { startKeepalive(peer, now: now) }
+    if change.startsHandshake, isUp, !peer.reference.isHandshaking, !canSend(to: peer, now: now) {
+      initiate(peer, isRetry: false, now: now)
+    }
     schedule(peer)
   }
 
@@ -176,19 +180,20 @@ extension Device {
     peers[Int(peer.reference.slot)] = nil
     peersByKey[peer.publicKey] = nil
     if getsMulticast(peer) { multicastIsDue = true }
+    if let identifier = peer.interfaceIdentifier { derivedOwners[identifier] = nil }
     removed.append(peer.reference)
   }
 
   // MARK: Allowed IPs
 
-  private func give(_ prefix: IPPrefix, to peer: Peer) {
+  func give(_ prefix: IPPrefix, to peer: Peer) {
     let loser = allowedIPs.owner(of: prefix).flatMap { peers[Int($0.peer.slot)] }
     let stamp = allowedIPs.insert(prefix, for: peer.reference)
     peer.prefixes.append(prefix, stamp: stamp)
     loser?.prefixes.lost(one: loser!.reference, in: allowedIPs)
   }
 
-  private func take(_ prefix: IPPrefix, from peer: Peer) {
+  func take(_ prefix: IPPrefix, from peer: Peer) {
     guard allowedIPs.owner(of: prefix)?.peer == peer.reference else { return }
     allowedIPs.remove(prefix)
     peer.prefixes.lost(one: peer.reference, in: allowedIPs)

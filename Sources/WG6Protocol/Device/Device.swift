@@ -23,6 +23,13 @@ public final class Device {
   var multicastIsDue = false
   var receivers: MulticastReceivers?
 
+  /// In which networks peers have addresses that follow from their keys; see `derive`.
+  var derivedNetworks: [UInt64] = []
+  /// Whose these addresses are, by interface identifier; empty without such networks.
+  var derivedOwners: [UInt64: PublicKey] = [:]
+  /// Whether the only peer has the groups of the link for being the only one.
+  var onlyPeerHasGroups = false
+
   var allowedIPs = AllowedIPs()
   var indexAllocator = IndexAllocator()
   /// Whose each sender index in use is.

@@ -14,6 +14,8 @@ final class Peer {
   var persistentKeepalive: UInt16 = 0
   var prefixes = PeerPrefixes()
   var multicast = MulticastChoice.asDevice
+  /// Of the addresses that follow from its key; `nil` as long as the device derives none.
+  var interfaceIdentifier: UInt64?
 
   // Handshakes.
   let start: SymmetricState

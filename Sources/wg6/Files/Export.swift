@@ -68,6 +68,10 @@ extension ConfigurationFile {
     var losses: [String] = []
     if killSwitch != .off { losses.append("KillSwitch is left out: nothing there keeps packets in") }
     if clampsMSS { losses.append("ClampMSS is left out") }
+    if acceptsRouterAdvertisements {
+      losses.append(
+        "AcceptRA is left out: the kernel of a machine that forwards nothing takes router advertisements there")
+    }
     for domain in resolver.routingDomains { losses.append("DNS = ~\(domain) is left out") }
     return losses
   }

@@ -45,6 +45,9 @@ struct RoutingOverview {
     var rows = coverage.assignments.map {
       Row(prefix: $0.prefix, peer: name($0.choice.peer), place: place(of: $0.choice, $0.prefix.address))
     }
+    rows += configuration.peers.enumerated().flatMap { place, peer in
+      peer.derivedIPs.filter(\.isOfLink).map { Row(prefix: $0.prefix, peer: name(place), place: "this link") }
+    }
     rows += coverage.excluded.prefixes.map { Row(prefix: $0, peer: "-", place: "excluded\(reason($0.address))") }
     rows.sort { $0.order < $1.order }
     let widths = (rows.map(\.prefix.description.count).max() ?? 0, rows.map(\.peer.count).max() ?? 0)
