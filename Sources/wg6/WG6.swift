@@ -46,8 +46,9 @@ struct WG6: ParsableCommand {
       """,
     version: "wg6 v\(version)",
     subcommands: [
-      Up.self, Down.self, Reload.self, Save.self, Exec.self, Log.self, Check.self, Routes.self, Export.self, Strip.self,
-      Show.self,
+      Up.self, Down.self, Reload.self, Save.self, Exec.self, Log.self, Check.self, Routes.self, Address.self,
+      Export.self,
+      Strip.self, Show.self,
       Showconf.self, Set.self, Setconf.self, Addconf.self, Syncconf.self, Genkey.self, Genpsk.self, Pubkey.self,
       Resolve.self, Watch.self, Version.self,
     ],
@@ -111,6 +112,8 @@ struct WG6: ParsableCommand {
   private static let synonyms = [
     "list": "show", "ls": "show", "status": "show", "stat": "show", "st": "show", "dump": "show",
     "start": "up", "stop": "down", "restart": "reload", "logs": "log", "run": "exec", "verify": "check",
+    "addr": "address",
+    "addresses": "address",
   ]
 
   /// The words of the command line with a `-v` before a command put behind it: `wg6 -v up` asks for steps as `wg6 up -v`

@@ -30,6 +30,7 @@ struct `Completion in the shells` {
       ("wg6 set \(own) private-key ", files), ("wg6 set \(own) peer @laptop preshared-key a", ["a.key"]),
       ("wg6 setconf \(own) ", files), ("wg6 addconf \(own) ", files), ("wg6 syncconf \(own) ", files),
       ("wg6 exec \(own) -- wg6", ["wg6"]), ("wg6 exec \(own) -- cat ", files), ("wg6 exec --user roo", ["root"]),
+      ("wg6 address ", ["laptop", "home", "office", own]), ("wg6 address l", ["laptop"]),
     ]
     for command in ["routes", "strip", "export"] { expected.append(("wg6 \(command) ", ["home", "office", own])) }
     let answers = try machine.ask(shell, expected.map(\.line))

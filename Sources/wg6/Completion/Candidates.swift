@@ -50,6 +50,11 @@ enum Candidates {
     return keys + book.entries.map { Candidate(word: "@\($0.name)", note: $0.note) }
   }
 
+  /// The names in the address book.
+  static var bareNames: [Candidate] {
+    ((try? KnownKeys.read()) ?? AddressBook()).entries.map { Candidate(word: $0.name, note: $0.note) }
+  }
+
   /// The users of this machine.
   static var users: [String] {
     var names: [String] = []

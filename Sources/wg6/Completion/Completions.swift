@@ -35,6 +35,11 @@ extension CompletionKind {
     return offer.map { $0.line(for: CompletionShell.requesting) }
   }
 
+  /// A name of the address book, or a tunnel that has a file. Without the '@', which bash takes for the end of a word.
+  static let keyHolder = CompletionKind.words { _ in
+    Candidates.bareNames + Candidates.files.map { Candidate(word: $0) }
+  }
+
   static let user = CompletionKind.words(pathsToo: false) { _ in Candidates.users.map { Candidate(word: $0) } }
 
   /// A program, and behind it what programs mostly take.
