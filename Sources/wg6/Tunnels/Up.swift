@@ -13,7 +13,8 @@ struct Up: ParsableCommand {
       as wg-quick reads it, and has more to say than there:
         [Interface]  PrivateKey, ListenPort, FwMark, Address, MTU, Table, DNS,
                      PreUp, PostUp, PreDown, PostDown, SaveConfig,
-                     ExcludedIPs, KillSwitch, ClampMSS, SpoofGuard, Multicast
+                     ExcludedIPs, KillSwitch, ClampMSS, SpoofGuard, Multicast,
+                     LinkLocal, AcceptRA
         [Peer]       PublicKey (or @name), PresharedKey, AllowedIPs,
                      ExcludedIPs, Multicast, Endpoint, PersistentKeepalive
       wg6.conf(5) explains them; 'check' says what is wrong with a file, and 'routes' what would go where.
@@ -27,7 +28,9 @@ struct Up: ParsableCommand {
   @Argument(help: "A file, or a name in /etc/wireguard.", completion: .tunnelToStart)
   var tunnel: String
 
-  @Flag(name: [.short, .long], help: "Tell every step.")
+  @Flag(
+    name: [.short, .long],
+    help: "Tell every step and its time, start a handshake with each peer, and wait six seconds at most for answers.")
   var verbose = false
 
   @Flag(name: [.short, .long], help: "Stay, and take the tunnel down at SIGINT or SIGTERM; SIGHUP reloads the file.")
@@ -82,15 +85,42 @@ struct Up: ParsableCommand {
   /// that were on their way, in the part of the stack that it had: so it is never part of its caller.
   @inline(never)
   private func bringUp(_ interface: String, _ source: ConfigurationSource) throws -> Serving {
+    let progress = Progress(interface, isVerbose: verbose)
+    progress.tell("reading \(source.path)")
     var order = UpOrder(
       file: try source.tunnelFile(runsHooks: !noHooks), daemon: try Daemon.locate(), program: try Daemon.ownPath(),
       retries: try Resolution.retries(), waiting: Resolution.announce)
     order.disabledOffloads = noOffload
     order.stays = foreground
     let signals = Signals.block()
-    let tunnel = Tunnel(interface, isVerbose: verbose, signals)
+    let tunnel = Tunnel(
+      interface, isInterrupted: signals.watch, takeSignal: signals.take, tell: { progress.tell($0) })
     let child = try signals.ending { try tunnel.attempt { try tunnel.up(order) } }
+    if verbose {
+      let names = try PeerNames()
+      let isAnswered = tunnel.reportHandshakes(within: 6, name: names.name)
+      complain(
+        "\(interface): tunnel is up: \(progress.milliseconds) ms\(isAnswered == false ? ", without an answer" : "")")
+    }
     return Serving(signals: signals, child: child)
+  }
+}
+
+/// Tells steps on standard error, with the time since the command began.
+private struct Progress {
+  private let interface: String
+  private let isVerbose: Bool
+  private let start = Clock.monotonic
+
+  init(_ interface: String, isVerbose: Bool) {
+    self.interface = interface
+    self.isVerbose = isVerbose
+  }
+
+  var milliseconds: UInt64 { (Clock.monotonic - start) / 1_000_000 }
+
+  func tell(_ step: String) {
+    if isVerbose { complain("\(interface): [\(milliseconds) ms] \(step)") }
   }
 }
 
@@ -115,7 +145,16 @@ extension Tunnel {
     _ interface: String, isVerbose: Bool, isInterrupted: @escaping () -> Bool, takeSignal: @escaping () -> Bool
   ) {
     self.init(
-      interface, tell: { step in if isVerbose { complain("\(interface): \(step)") } },
+      interface, isInterrupted: isInterrupted, takeSignal: takeSignal,
+      tell: { step in if isVerbose { complain("\(interface): \(step)") } })
+  }
+
+  init(
+    _ interface: String, isInterrupted: @escaping () -> Bool, takeSignal: @escaping () -> Bool,
+    tell: @escaping (String) -> Void
+  ) {
+    self.init(
+      interface, tell: tell,
       warn: { wg6.warn($0, at: interface) }, announce: { complain($0) }, isInterrupted: isInterrupted,
       takeSignal: takeSignal)
   }
