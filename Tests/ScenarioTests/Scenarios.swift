@@ -144,6 +144,11 @@ struct Scenarios {
   func lyingPeer() throws { try play("lying-peer") }
 
   @Test(
+    "Ends that know each other's keys reach each other by link-local addresses, and take a router's word only if they want to",
+    .needs("derived-addresses"))
+  func derivedAddresses() throws { try play("derived-addresses") }
+
+  @Test(
     "What only the tunnel may bring reaches no program by another interface, and what is genuine all arrives",
     .needs("forged-packets"))
   func forgedPackets() throws { try play("forged-packets") }

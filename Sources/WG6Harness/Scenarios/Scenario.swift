@@ -29,7 +29,7 @@ public struct Scenario: Sendable {
     .flood, .floodThroughput, .scanner, .secrets,
     .counters, .packetSizes, .forgedPathMTU,
     .offloads, .transfer, .keys, .firstAnswers, .lateSettings, .nesting, .packetStorm, .policyRouting,
-    .sourceAddresses, .betterRoute, .ownAddress, .lyingPeer, .forgedPackets,
+    .sourceAddresses, .betterRoute, .ownAddress, .lyingPeer, .derivedAddresses, .forgedPackets,
     .manyPrefixes,
     .turnover, .unreachable, .errorSources, .leaks, .defaultRoute, .twoDefaultRoutes, .deletedRules, .hostileLAN,
     .hostileNames,
