@@ -25,6 +25,8 @@ struct Attempt: Sendable {
         }
         try #require(result == 0, "option \(option): \(errno)")
       }
+      // A program that another test starts has an earlier socket too, for a moment, and with it the port.
+      try set(SO_REUSEADDR, UInt32(1))
       try set(SO_BROADCAST, UInt32(1))
       try set(SO_SNDTIMEO, timeval(tv_sec: 2, tv_usec: 0))
       if mark != 0 { try set(SO_MARK, mark) }
@@ -80,6 +82,8 @@ final class Receiver: Sendable {
     let (socket, port) = try namespace.inside { () -> (Int32, UInt16) in
       let socket = Glibc.socket(
         isIPv6 ? AF_INET6 : AF_INET, Int32(SOCK_DGRAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
+      var one: Int32 = 1
+      try #require(setsockopt(socket, SOL_SOCKET, SO_REUSEADDR, &one, 4) == 0)
       try #require(withAddress(address, wanted) { bind(socket, $0, $1) } == 0)
       var name = sockaddr_in6()
       var length = socklen_t(MemoryLayout<sockaddr_in6>.size)

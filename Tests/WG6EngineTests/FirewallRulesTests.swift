@@ -55,6 +55,25 @@ import WG6Protocol
     #expect(rules.script.contains("fib daddr type local socket mark { 7, \(ExecutionMark.outside(of: "wg0")) } accept"))
   }
 
+  @Test func `are known by all that they say, wherever it stands`() throws {
+    var rules = try rules(covered: ["10.0.0.0/8", "fd00::/8"])
+    rules.guardedAddresses = try ["10.66.0.2", "fd66::2"].map(address)
+    let changes: [(inout FirewallRules) throws -> Void] = [
+      { _ in }, { $0.interface = "wg1" }, { $0.mark = 51821 }, { $0.clampsMSS = true }, { $0.savesMarks = true },
+      { $0.killSwitch = nil }, { $0.killSwitch?.lan = .networksAndGroups }, { $0.guardedAddresses.removeLast() },
+      { $0.guardedAddresses[0] = .v4(0x0A42_0003) }, { $0.guardedSources = [IPPrefix(.v4(0), length: 0)] },
+      { $0.killSwitch?.covered[0] = IPPrefix(.v4(0x0B00_0000), length: 8) },
+      { $0.killSwitch?.covered.removeLast() },
+    ]
+    let digests = try changes.map { change in
+      var other = rules
+      try change(&other)
+      return other.digest
+    }
+    #expect(Set(digests).count == digests.count)
+    #expect(digests[0] == rules.digest)
+  }
+
   @Test func `know no set where everything is covered`() throws {
     let script = try rules(covered: ["0.0.0.0/0", "::/0"]).script
     #expect(!script.contains("set "))

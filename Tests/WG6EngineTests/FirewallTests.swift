@@ -140,6 +140,27 @@ import WG6Protocol
     #expect(two)
   }
 
+  @Test(arguments: ["10.77.0.", "fd77::"])
+  func `gives answers to the tunnel's own datagrams their mark, and answers to others none`(network: String) throws {
+    let pair = try VethPair(), mark = Self.mark
+    let rules = FirewallRules(interface: "wg0", mark: mark, savesMarks: true)
+    try pair.left.inside {
+      try Firewall.run(rules.script)
+      // What comes without the mark is not seen. Behind the rules that give it one.
+      try Firewall.run(
+        "table inet probe { chain c { type filter hook prerouting priority -140; meta mark != \(mark) drop; }; }\n")
+    }
+    func isAnswered(port: UInt16, mark: UInt32) throws -> Bool {
+      #expect(try Attempt(to: network + "2", port: 4000, from: port, mark: mark).carriedOut(in: pair.left) == 0)
+      let receiver = try Receiver(on: network + "1", port: port, in: pair.left)
+      #expect(try Attempt(to: network + "1", port: port, from: 4000).carriedOut(in: pair.right) == 0)
+      return receiver.hasReceived(within: mark == Self.mark ? 5 : 0.2)
+    }
+    #expect(try isAnswered(port: 7001, mark: mark))
+    #expect(try !isAnswered(port: 7002, mark: 0))
+    #expect(try !isAnswered(port: 7003, mark: mark + 1))
+  }
+
   @Test func `says what it can't do, and where, and then has done nothing`() throws {
     let namespace = try NetworkNamespace()
     let script = "table inet good { }\ndelete table inet nowhere\n"

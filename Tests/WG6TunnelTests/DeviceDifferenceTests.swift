@@ -50,6 +50,29 @@ import WG6Protocol
     #expect(difference.lines.map { $0.prefix(6) } == ["- peer", "+ peer"])
   }
 
+  @Test func `a peer that comes has all that the file says of it`() throws {
+    let text = own + peer(1, "PresharedKey = \(ownKey)\nEndpoint = a.example:1\nPersistentKeepalive = 25\nAllowedIPs = ::/0")
+    let endpoint = Endpoint(address: address("192.0.2.1"), port: 1)
+    let difference = try difference(status(), text, endpoints: ["a.example:1": endpoint])
+    let change = try #require(difference.update.peers.first)
+    #expect(change.persistentKeepalive == 25 && change.endpoint == endpoint && change.allowedIPs == [.add(prefix("::/0"))])
+    guard case .set = change.presharedKey else { Issue.record("no preshared key"); return }
+  }
+
+  @Test func `a mark that changes is taken out of the rest`() throws {
+    let text = "[Interface]\nPrivateKey = \(ownKey)\nFwMark = 7\nListenPort = 51820\n"
+    var former = try status()
+    former.firewallMark = 5
+    var difference = try difference(former, text)
+    let taken = difference.takeMark(), mark = try #require(taken)
+    #expect(mark.former == 5 && mark.new == 7)
+    #expect(mark.difference.update.firewallMark == 7 && mark.difference.lines == ["mark 5 → 7"])
+    #expect(mark.difference.update.listenPort == nil)
+    #expect(difference.update.firewallMark == nil && difference.update.listenPort == 51820)
+    let isGone = difference.takeMark() == nil
+    #expect(difference.lines == ["port 40000 → 51820"] && isGone)
+  }
+
   @Test func `an endpoint that roamed stays, unless the file writes another`() throws {
     let text = own + peer(1, "Endpoint = a.example:1")
     let file = Endpoint(address: address("192.0.2.1"), port: 1)

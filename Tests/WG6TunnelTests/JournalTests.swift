@@ -146,6 +146,35 @@ import WG6Protocol
         isIPv6: false, to: prefix(text), table: 254, suppressedPrefixLength: 7, priority: 32763 + UInt32(index))
     }
     #expect(own[3].pair(among: [own[1]] + local + [own[3]]) == local + [own[3]])
+    // Alike in one way only: with a mark, in another table, or one that leaves out nothing, or too much.
+    var foreign = [rule(32764), rule(32764), rule(32764), rule(32764)]
+    foreign[0].mark = 7
+    foreign[1].table = 7
+    foreign[2].suppressedPrefixLength = nil
+    foreign[3].suppressedPrefixLength = 1
+    for other in foreign { #expect(own[3].pair(among: [other, own[3]]) == [own[3]], "\(other)") }
+    // What has no priority comes behind those that have one.
+    #expect(own[3].pair(among: [rule(40000), own[3]]) == [own[3]])
+  }
+
+  @Test func `it is known which endpoints the file writes otherwise than before`() throws {
+    try withDirectory { directory in
+      let text = ["a.example:1", "b.example:1", "c.example:1"].enumerated().map { index, endpoint in
+        "[Peer]\nPublicKey = \(peerKey(UInt8(index + 1)).base64)\nEndpoint = \(endpoint)\n"
+      }
+      let without = "[Peer]\nPublicKey = \(peerKey(4).base64)\n"
+      let file = try configuration("[Interface]\nPrivateKey = \(ownKey)\n" + text.joined() + without)
+      let journal = try Journal.begin(
+        "wg0",
+        [
+          .endpoint(peerKey(1), "a.example:1"), .unresolved(peerKey(2), "b.example:1"),
+          .endpoint(peerKey(3), "c.example:2"), .endpoint(peerKey(4), "d.example:1"),
+        ], in: directory)
+      let otherwise = journal.endpointsOtherwise(in: file)
+      #expect(otherwise == [peerKey(3)])
+      let none = try Journal.begin("wg1", in: directory).endpointsOtherwise(in: file)
+      #expect(none == [peerKey(1), peerKey(2), peerKey(3)])
+    }
   }
 
   @Test func `it is known which network namespace it tells of`() throws {

@@ -1,6 +1,7 @@
 import Testing
 import WG6Config
 import WG6Linux
+import WG6Protocol
 
 @testable import WG6Tunnel
 
@@ -70,6 +71,14 @@ import WG6Linux
     #expect(try obstacles(nothing, plain + "AllowedIPs = fd00::/8\n").map(\.line) == [7])
     #expect(
       try obstacles(nothing, "[Interface]\nTable = off\n" + plain.dropFirst(12) + "AllowedIPs = fd00::/8\n").isEmpty)
+  }
+
+  @Test func `of many networks four are named, and the others counted`() {
+    let networks = (1...6).map { prefix("10.\($0).0.0/16") }
+    #expect(IPPrefix.list(Array(networks.prefix(1))) == "10.1.0.0/16")
+    #expect(IPPrefix.list(Array(networks.prefix(4))) == "10.1.0.0/16, 10.2.0.0/16, 10.3.0.0/16, 10.4.0.0/16")
+    #expect(IPPrefix.list(Array(networks.prefix(5))) == "10.1.0.0/16, 10.2.0.0/16, 10.3.0.0/16, 10.4.0.0/16 and 1 more")
+    #expect(IPPrefix.list(networks).hasSuffix("10.4.0.0/16 and 2 more"))
   }
 
   @Test func `PreUp may clear everything away but the right to run it`() {
