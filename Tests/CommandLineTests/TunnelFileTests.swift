@@ -72,6 +72,20 @@ struct `Files of tunnels that are up` {
     #expect(manager.fileExists(atPath: trace))
   }
 
+  @Test func `commands speak the language that wg-quick's do, and what comes after them has the caller's`() throws {
+    let space = try Namespace(device: false)
+    let lines = ["PreUp", "PostUp", "PreDown", "PostDown"].map { "\($0) = echo \($0) $LC_ALL" }.joined(separator: "\n")
+    let file = try configuration(space, lines)
+    for (language, told) in [("tlh_KX", "C"), ("", "C")] {
+      let environment = ["LC_ALL": language]
+      let up = try space.wg6(["up", file], environment: environment)
+      try space.require(up)
+      #expect(up.output == "PreUp \(told)\nPostUp \(told)\n", "\(up.output)")
+      let down = try space.wg6(["down", file], environment: environment)
+      #expect(down.output == "PreDown \(told)\nPostDown \(told)\n", "\(down.output)")
+    }
+  }
+
   @Test func `a path that would be two lines in the journal is refused`() throws {
     let space = try Namespace(device: false)
     let directory = "\(space.directory.path)/one\npostdown touch trace\n"

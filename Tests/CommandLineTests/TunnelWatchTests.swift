@@ -234,6 +234,56 @@ struct `What keeps traffic in a tunnel is watched over` {
     #expect(try tables(space).isEmpty && names(space).isEmpty)
   }
 
+  @Test func `a kill switch without lan follows, too: a DHCP client may ask servers where the machine is now`() throws {
+    let space = try Namespace(device: false)
+    let file = try guardedTunnel(space, "KillSwitch = yes")
+    try space.require(space.ip("link", "add", "v0", "type", "veth", "peer", "name", "v1"))
+    for device in ["v0", "v1"] { try space.require(space.ip("link", "set", device, "up")) }
+    try space.require(space.wg6(["up", file]))
+    func rules() throws -> String {
+      try space.inside(Programs.nft!, ["list", "table", "inet", "wg6-\(space.interface)"]).output
+    }
+    let (anybody, near) = ("ip daddr 255.255.255.255 udp sport 68", "ip daddr @lan4 udp sport 68")
+    #expect(try rules().contains(anybody) && !rules().contains(near))
+    try space.require(space.ip("addr", "add", "10.19.0.2/24", "dev", "v0"))
+    try waitUntil("servers there may be asked") { try rules().contains(near) && rules().contains("10.19.0.0/24") }
+    #expect(try rules().contains(anybody) && !rules().contains("ip daddr @lan4 accept"))
+    try space.require(space.ip("addr", "flush", "dev", "v0"))
+    try waitUntil("they may not any longer") { try !rules().contains("lan4") }
+    try space.require(space.wg6(["down", file]))
+  }
+
+  @Test func `what cannot be restored is told, in the log as well, until it can`() throws {
+    let space = try Namespace(device: false)
+    let file = try guardedTunnel(space, "KillSwitch = yes"), log = space.directory.path + "/log"
+    let table = "wg6-\(space.interface)"
+    _ = FileManager.default.createFile(atPath: log, contents: nil)
+    let up = try Running(
+      Programs.ip!, ["netns", "exec", space.name, Programs.wg6, "up", "-v", "--foreground", file],
+      environment: ["WG6D": Programs.daemon!, "WG6_PLAIN_TABLES": "1"], files: ["/dev/null", "/dev/null", log])
+    func told() throws -> String { try String(contentsOfFile: log, encoding: .utf8) }
+    func shown() throws -> String { try space.wg6(["show", space.interface]).errors }
+    try waitUntil("the tunnel is up") { try told().contains("serving until") }
+    // Another program has a table of that name for itself.
+    let input = space.directory.path + "/input"
+    let words = "add table inet \(table); delete table inet \(table); add table inet \(table) { flags owner; }\n"
+    try #require(mkfifo(input, 0o600) == 0)
+    let end = open(input, O_RDWR | O_CLOEXEC)
+    defer { close(end) }
+    let holder = try Running(Programs.ip!, ["netns", "exec", space.name, Programs.nft!, "-i"], files: [input])
+    try #require(write(end, words, words.utf8.count) == words.utf8.count)
+    let reason = "another process owns the table \(table), and does not let it go"
+    try waitUntil("the log says that it cannot be restored") { try told().contains(reason) }
+    try waitUntil("and so does show") { try shown().contains("cannot be restored: firewall: \(reason)") }
+    holder.send(SIGKILL)
+    _ = holder.wait()
+    try waitUntil("it is restored") { try told().contains("the firewall table had been deleted or changed") }
+    try waitUntil("show says nothing of it any more") { try !shown().contains("cannot be restored") }
+    up.send(SIGTERM)
+    #expect(up.wait() == 0)
+    #expect(try tables(space).isEmpty)
+  }
+
   @Test func `with lan excluded nothing but local routes of the main table comes before the tunnel`() throws {
     let space = try Namespace(device: false)
     let file = try guardedTunnel(space, "ExcludedIPs = lan")

@@ -24,6 +24,17 @@ import WG6Protocol
     }
   }
 
+  @Test func `what may be a key, or most of one, is never quoted`() {
+    func run(_ counts: Int...) -> String { counts.map { String(repeating: "A", count: $0) }.joined(separator: "?") }
+    func quotes(_ text: String) -> Bool { Array(text.utf8).span.bytes.quotable == text }
+    for text in [run(31), run(20, 19), run(19, 20), run(31, 8), run(13, 13, 13), run(12, 1, 27)] {
+      #expect(quotes(text), "\(text)")
+    }
+    for text in [run(32), run(44), run(1, 32), run(20, 20), run(31, 9), run(9, 31), run(1, 20, 20, 1), run(3, 10, 31)] {
+      #expect(Array(text.utf8).span.bytes.quotable == "(\(text.count) characters that look like a key)")
+    }
+  }
+
   @Test func `every one-character slip in base64 is refused or another key`() {
     var random = SeededRandom()
     let key = random.publicKey()

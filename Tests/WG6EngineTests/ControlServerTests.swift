@@ -150,6 +150,23 @@ import WG6Linux
     #expect(scene.answered == 0)
   }
 
+  @Test(.enabled(if: getuid() == 0, "SKIPPED: needs root"))
+  func `the socket is its owner's alone, and a daemon's that came after is left in place`() throws {
+    let interface = "s\(getpid())", path = ControlSocket.path(of: interface)
+    var first: ControlServer? = try ControlServer(for: interface)
+    var status = stat()
+    try #require(stat(path, &status) == 0)
+    #expect(status.st_mode & 0o077 == 0)
+    // Who takes the daemon down removes its socket.
+    unlink(path)
+    #expect(first?.isInPlace == false)
+    var second: ControlServer? = try ControlServer(for: interface)
+    first = nil
+    #expect(second?.isInPlace == true)
+    second = nil
+    #expect(stat(path, &status) != 0)
+  }
+
   @Test func `a client that leaves in the middle leaves nothing behind`() throws {
     let scene = try Scene()
     scene.answerSize = 4 << 20

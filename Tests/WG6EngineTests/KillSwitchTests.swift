@@ -180,6 +180,9 @@ import WG6Protocol
     #expect(try arrived(past: "wg0") == 2)
     try turnOn(in: left)
     #expect(try arrived(past: "wg0") == 0)
+    // A DHCP client of this machine may ask there, and no other's.
+    try turnOn(in: left, networks: ["10.77.0.0/24", "fd77::/64"])
+    #expect(try arrived(past: "wg0") == 0)
     try left.inside { try Firewall.run(FirewallRules(interface: "wg0").removal) }
     try turnOn(in: left, tunnel: "lan0")
     #expect(try arrived(past: "lan0") == 2)

@@ -51,11 +51,13 @@ import WG6Protocol
   }
 
   @Test func `a peer that comes has all that the file says of it`() throws {
-    let text = own + peer(1, "PresharedKey = \(ownKey)\nEndpoint = a.example:1\nPersistentKeepalive = 25\nAllowedIPs = ::/0")
+    let lines = "PresharedKey = \(ownKey)\nEndpoint = a.example:1\nPersistentKeepalive = 25\nAllowedIPs = ::/0"
+    let text = own + peer(1, lines)
     let endpoint = Endpoint(address: address("192.0.2.1"), port: 1)
     let difference = try difference(status(), text, endpoints: ["a.example:1": endpoint])
     let change = try #require(difference.update.peers.first)
-    #expect(change.persistentKeepalive == 25 && change.endpoint == endpoint && change.allowedIPs == [.add(prefix("::/0"))])
+    #expect(change.persistentKeepalive == 25 && change.endpoint == endpoint)
+    #expect(change.allowedIPs == [.add(prefix("::/0"))])
     guard case .set = change.presharedKey else { Issue.record("no preshared key"); return }
   }
 
@@ -114,5 +116,9 @@ import WG6Protocol
     #expect(try self.difference(after, text).isEmpty)
     #expect(difference.lines.count == 3)
     #expect(!difference.lines.joined().contains(ownKey))
+    // Another preshared key in the place of one is a change as well.
+    let other = try self.difference(after, text.replacing("PresharedKey = y", with: "PresharedKey = x"))
+    guard case .set(let new) = other.update.peers.first?.presharedKey else { Issue.record("the key stays"); return }
+    #expect(!(new.secret == secret.secret) && other.lines.count == 1)
   }
 }

@@ -119,6 +119,49 @@ import WG6Protocol
     }
   }
 
+  @Test func `what another version wrote tells nothing`() throws {
+    try withDirectory { directory in
+      let expected: [(String, [Journal.Entry])] = [
+        ("wg6 journal 1", [.daemon, .complete]), ("wg6 journal 2", []), ("daemon", []),
+      ]
+      for (heading, entries) in expected {
+        let text = "\(heading)\ndaemon\ncomplete\n"
+        try text.write(toFile: "\(directory)/wg0.journal", atomically: true, encoding: .utf8)
+        let read = try written(in: directory)
+        #expect(read == entries, "\(heading)")
+      }
+    }
+  }
+
+  @Test func `a link in its place is not followed`() throws {
+    try withDirectory { directory in
+      let goal = "\(directory)/goal", journal = "\(directory)/wg0.journal"
+      func link(_ path: String) throws {
+        try "untouched".write(toFile: goal, atomically: true, encoding: .utf8)
+        try FileManager.default.createSymbolicLink(atPath: path, withDestinationPath: goal)
+      }
+      try link(journal + ".new")
+      do throws(Errno) {
+        _ = try Journal.begin("wg0", [.daemon], in: directory)
+        Issue.record("a draft that is a link is written")
+      } catch {
+        #expect(error == .tooManySymbolicLinkLevels)
+      }
+      #expect(try text(goal) == "untouched")
+      try FileManager.default.removeItem(atPath: journal + ".new")
+      var own = try Journal.begin("wg0", [.daemon], in: directory)
+      try FileManager.default.removeItem(atPath: journal)
+      try link(journal)
+      do throws(Errno) {
+        try own.append(.complete)
+        Issue.record("a journal that is a link is written")
+      } catch {
+        #expect(error == .tooManySymbolicLinkLevels)
+      }
+      #expect(try text(goal) == "untouched")
+    }
+  }
+
   private func text(_ path: String) throws -> String { try String(contentsOfFile: path, encoding: .utf8) }
 
   @Test func `what was made last is undone first, and each once`() throws {
