@@ -49,6 +49,8 @@ let package = Package(
     .target(name: "WG6Crypto", dependencies: ["CSodium", "CVectorCrypto"], swiftSettings: strict),
     .target(name: "WG6Protocol", dependencies: ["WG6Crypto"], swiftSettings: strict),
     .target(name: "WG6Config", dependencies: ["WG6Protocol", "WG6Crypto"], swiftSettings: strict),
+    // What a capture is written as.
+    .target(name: "WG6Capture", dependencies: ["WG6Config", "WG6Protocol", "WG6Crypto"], swiftSettings: strict),
     .target(name: "WG6Simulation", dependencies: ["WG6Protocol", "WG6Crypto"], swiftSettings: strict),
     .target(
       name: "WG6Linux",
@@ -70,7 +72,8 @@ let package = Package(
     .executableTarget(
       name: "wg6",
       dependencies: [
-        "WG6Tunnel", "WG6Config", "WG6Protocol", "WG6Crypto", "WG6Linux", "CLinux", argumentParser, system,
+        "WG6Tunnel", "WG6Capture", "WG6Config", "WG6Protocol", "WG6Crypto", "WG6Linux", "CLinux", argumentParser,
+        system,
       ],
       swiftSettings: strict),
 
@@ -99,6 +102,9 @@ let package = Package(
       name: "WG6ConfigTests", dependencies: ["WG6Config", "WG6Protocol", "WG6Crypto", "BrokenFiles"],
       swiftSettings: testing),
     .testTarget(
+      name: "WG6CaptureTests", dependencies: ["WG6Capture", "WG6Config", "WG6Protocol", "WG6Crypto"],
+      swiftSettings: testing),
+    .testTarget(
       name: "WG6EngineTests",
       dependencies: [
         "WG6Engine", "WG6Tunnel", "WG6Config", "WG6Protocol", "WG6Linux", "WG6Crypto", "WG6Simulation", "CLinux",
@@ -124,7 +130,9 @@ if Context.environment["WG6_FUZZ"] != nil {
     .systemLibrary(name: "CLibFuzzer", path: "Fuzz/CLibFuzzer"),
     .executableTarget(
       name: "wg6-fuzz",
-      dependencies: ["WG6Protocol", "WG6Config", "WG6Crypto", "WG6Simulation", "BrokenFiles", "CLibFuzzer"],
+      dependencies: [
+        "WG6Protocol", "WG6Config", "WG6Capture", "WG6Crypto", "WG6Simulation", "BrokenFiles", "CLibFuzzer",
+      ],
       path: "Fuzz/Sources", swiftSettings: testing),
   ]
 }

@@ -9,7 +9,7 @@ struct FuzzTarget: Sendable {
     self.play = play
   }
 
-  static let all: [FuzzTarget] = [message, control, config, packet, offload, addresses, keys, allowedIPs]
+  static let all: [FuzzTarget] = [message, control, config, packet, offload, addresses, keys, allowedIPs, capture]
 }
 
 /// Ends the process where `holds` is false; libFuzzer then keeps the input.

@@ -10,6 +10,7 @@ enum Seeds {
       "config": configurations, "control": requests.map { Array($0.utf8) }, "packet": packets,
       "offload": superPackets + plays,
       "addresses": addresses.map { Array($0.utf8) }, "keys": keys, "message": plays, "allowedips": plays,
+      "capture": captures,
     ]
     for (target, inputs) in seeds {
       let place = URL(fileURLWithPath: directory).appendingPathComponent(target)
@@ -68,7 +69,9 @@ enum Seeds {
   private static let key = String(repeating: "ab", count: 32)
 
   private static let requests = [
-    "get=1\n\n", "drops=1\n\n", "set=1\n\n", "set=2\n\n", "nonsense\n\n",
+    "get=1\n\n", "drops=1\n\n", "keylog=1\n\n",
+    "capture=1\npublic_key=\(key)\nprefix=fd00::/8\nprotocol=6\ndrops=true\n\n", "set=1\n\n", "set=2\n\n",
+    "nonsense\n\n",
     "set=1\nprivate_key=\(key)\nlisten_port=51820\nfwmark=0x20\nreplace_peers=true\n\n",
     """
     set=1
@@ -139,6 +142,17 @@ enum Seeds {
       v6(17, 0, udp), v6(17, 0x80, udp), v6(58, 0x80, [128, 0, 0, 0]), v6(58, 0x80, [1, 0, 0, 0]),
       v6(0, 0x80, extended + udp), v6(44, 0x80, extended + udp), v6(51, 0x80, extended + udp),
     ]
+  }()
+
+  /// Packets to show, and a ring with a record in it, whole and with lengths that are not right.
+  private static let captures: [[UInt8]] = {
+    let record: [UInt8] =
+      [80, 0, 0, 0, 0, 0, 0, 0] + [UInt8](repeating: 0, count: 16) + [8, 0, 0, 0, 1, 0, 0, 0, 1, 255, 0, 0, 0, 0, 0, 0]
+      + [UInt8](repeating: 0, count: 32) + [1, 2, 3, 4, 5, 6, 7, 8]
+    let rings = [
+      record + record, [96] + record.dropFirst(), [8, 0, 0, 0, 1, 0, 0, 0] + record, [255] + record.dropFirst(),
+    ]
+    return packets.map { [0] + $0.dropFirst() } + rings.map { [1] + $0 }
   }()
 
   /// One of each kind, in segments of 8 bytes; and a checksum alone.

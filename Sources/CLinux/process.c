@@ -6,6 +6,7 @@
 #include <pthread.h>
 #include <sched.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/pidfd.h>
 #include <sys/prctl.h>
@@ -42,6 +43,68 @@ int linux_accept(int listener) {
 int linux_memory_file(void) {
   const int descriptor = memfd_create("wg6", MFD_CLOEXEC);
   return descriptor < 0 ? -errno : descriptor;
+}
+
+int linux_shared_memory(long size) {
+  const int descriptor = memfd_create("wg6", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+  if (descriptor < 0) return -errno;
+  // Taken now: a thread that writes later finds memory, or the process is told here that there is none.
+  int error = ftruncate(descriptor, size) != 0 ? errno : 0;
+  if (!error && fallocate(descriptor, 0, 0, size) != 0) error = errno;
+  if (!error && fcntl(descriptor, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) != 0) error = errno;
+  if (!error) return descriptor;
+  close(descriptor);
+  return -error;
+}
+
+int linux_has_fixed_size(int descriptor) {
+  const int seals = fcntl(descriptor, F_GET_SEALS);
+  return seals >= 0 && (seals & F_SEAL_SHRINK);
+}
+
+long linux_peer_user(int connection) {
+  struct ucred peer;
+  socklen_t size = sizeof peer;
+  return getsockopt(connection, SOL_SOCKET, SO_PEERCRED, &peer, &size) != 0 ? -1 : (long)peer.uid;
+}
+
+long linux_send_descriptor(int connection, const void *bytes, size_t count, int descriptor) {
+  struct iovec piece = {(void *)bytes, count};
+  union {
+    char room[CMSG_SPACE(sizeof descriptor)];
+    struct cmsghdr header;
+  } control = {{0}};
+  struct msghdr message = {
+      .msg_iov = &piece, .msg_iovlen = 1, .msg_control = control.room, .msg_controllen = sizeof control.room};
+  struct cmsghdr *rights = CMSG_FIRSTHDR(&message);
+  rights->cmsg_level = SOL_SOCKET;
+  rights->cmsg_type = SCM_RIGHTS;
+  rights->cmsg_len = CMSG_LEN(sizeof descriptor);
+  memcpy(CMSG_DATA(rights), &descriptor, sizeof descriptor);
+  return sendmsg(connection, &message, MSG_NOSIGNAL);
+}
+
+long linux_receive_descriptor(int connection, void *bytes, size_t count, int *descriptor) {
+  struct iovec piece = {bytes, count};
+  union {
+    char room[CMSG_SPACE(sizeof *descriptor)];
+    struct cmsghdr header;
+  } control;
+  struct msghdr message = {
+      .msg_iov = &piece, .msg_iovlen = 1, .msg_control = control.room, .msg_controllen = sizeof control.room};
+  *descriptor = -1;
+  const ssize_t received = recvmsg(connection, &message, MSG_CMSG_CLOEXEC);
+  if (received < 0) return -1;
+  for (struct cmsghdr *part = CMSG_FIRSTHDR(&message); part; part = CMSG_NXTHDR(&message, part)) {
+    if (part->cmsg_level != SOL_SOCKET || part->cmsg_type != SCM_RIGHTS) continue;
+    const size_t held = (part->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+    for (size_t index = 0; index < held; index++) {
+      int one;
+      memcpy(&one, CMSG_DATA(part) + index * sizeof one, sizeof one);
+      if (*descriptor < 0) *descriptor = one; else close(one);
+    }
+  }
+  return received;
 }
 
 int linux_process(int process) {

@@ -8,7 +8,7 @@ import WG6Protocol
 
 /// Requests of the control socket: each is answered whole before the next is looked at.
 extension Engine {
-  func answer(_ request: ControlRequest, into text: inout WipedBytes) {
+  func answer(_ request: ControlRequest, of caller: ControlCaller, into text: inout WipedBytes) {
     switch request {
     case .get:
       var status = device.status()
@@ -18,6 +18,10 @@ extension Engine {
       status.writeAnswer(to: &text)
     case .drops:
       device.dropStatus().writeDropsAnswer(to: &text)
+    case .capture(let filter):
+      ControlAnswer.write(errno: capture(filter, for: caller), to: &text)
+    case .keyLog:
+      keepKeyLog(for: caller, into: &text)
     case .invalid(let error):
       log.error("control request refused, \(error.message)")
       ControlAnswer.write(errno: error.errno, to: &text)
@@ -25,6 +29,37 @@ extension Engine {
       ControlAnswer.write(errno: apply(update), to: &text)
       perform()
     }
+  }
+
+  /// Starts a capture for a client; returns 0 or an errno.
+  private func capture(_ filter: CaptureFilter, for caller: ControlCaller) -> Int32 {
+    guard caller.isTrusted else { return EPERM }
+    guard caller.capture == nil else { return EALREADY }
+    do throws(Errno) {
+      caller.capture = try CaptureSession(of: device, filter)
+    } catch {
+      log.error("cannot start a capture: \(error)")
+      return error.rawValue
+    }
+    return 0
+  }
+
+  /// Answers with the keys that are there already, and has those that come written behind them.
+  private func keepKeyLog(for caller: ControlCaller, into text: inout WipedBytes) {
+    guard caller.isTrusted else { return ControlAnswer.write(errno: EPERM, to: &text) }
+    ControlAnswer.write(errno: 0, to: &text)
+    guard !caller.keepsKeyLog else { return }
+    log.notice("a key log was asked for: whoever has it can read what this tunnel carries")
+    caller.keepsKeyLog = true
+    device.startKeyLog()
+    device.writeKnownKeys(to: &text)
+  }
+
+  /// Hands what handshakes have added to the key log to the clients that keep one.
+  func passOnKeyLog() {
+    guard device.hasKeyLog else { return }
+    if !server.hasKeyLogs { return device.endKeyLog() }
+    device.takeKeyLog { server.writeToKeyLogs($0, poller) { Engine.clientToken($0) } }
   }
 
   /// Makes the changes of `update`, all or none; returns 0 or an errno.

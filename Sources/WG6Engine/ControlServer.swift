@@ -16,6 +16,8 @@ final class ControlServer {
 
   /// Bytes of all clients' requests and answers together: a million allowed IPs take about 40 MiB.
   var byteLimit = 256 << 20
+  /// Bytes of a key log that a client may leave unread: the keys of some ten thousand handshakes.
+  static let logLimit = 1 << 20
 
   let listener: OwnedDescriptor
   /// The socket's file, removed at the end; `nil` where someone else made it.
@@ -28,6 +30,7 @@ final class ControlServer {
 
   private final class Client {
     let descriptor: OwnedDescriptor
+    let caller: ControlCaller
     var parser = ControlRequestParser()
     var input = WipedBytes()
     /// Where the first line begins that was not taken yet, and up to where there is no line's end.
@@ -41,6 +44,7 @@ final class ControlServer {
     var hasEnded = false
 
     init(_ descriptor: consuming OwnedDescriptor) {
+      caller = ControlCaller(at: descriptor)
       self.descriptor = descriptor
     }
   }
@@ -124,7 +128,7 @@ final class ControlServer {
   /// A request is looked at only once the answer before it is written: who sends many and reads none costs one answer.
   func serve(
     _ number: Int32, _ poller: borrowing Poller, token: UInt64,
-    answer: (ControlRequest, inout WipedBytes) -> Void
+    answer: (ControlRequest, ControlCaller, inout WipedBytes) -> Void
   ) {
     guard let client = clients[number] else { return }
     var waitsForInput = false
@@ -143,6 +147,29 @@ final class ControlServer {
     client.wantsWriting = !waitsForInput
     try? poller.change(number, token: token, events: waitsForInput ? Poller.readable : Poller.writable)
   }
+
+  /// Writes `text` to each client that keeps a key log. One that has left `logLimit` bytes unread is hung up on: it is
+  /// to have all of the log or to know that it has not.
+  func writeToKeyLogs(_ text: borrowing WipedBytes, _ poller: borrowing Poller, token: (Int32) -> UInt64) {
+    for (number, client) in clients where client.caller.keepsKeyLog {
+      let waiting = client.output.count - client.written
+      guard waiting <= ControlServer.logLimit else {
+        close(number, poller)
+        continue
+      }
+      text.withBytes { client.output.append($0) }
+      guard write(client) else {
+        close(number, poller)
+        continue
+      }
+      guard client.written < client.output.count, !client.wantsWriting else { continue }
+      client.wantsWriting = true
+      try? poller.change(number, token: token(number), events: Poller.writable)
+    }
+  }
+
+  /// Whether any client keeps a key log.
+  var hasKeyLogs: Bool { clients.values.contains { $0.caller.keepsKeyLog } }
 
   // MARK: Private
 
@@ -165,7 +192,9 @@ final class ControlServer {
   }
 
   /// Takes lines up to the end of a request, and has that answered; false where its end has not come yet.
-  private func answerNext(_ client: Client, _ answer: (ControlRequest, inout WipedBytes) -> Void) -> Bool {
+  private func answerNext(
+    _ client: Client, _ answer: (ControlRequest, ControlCaller, inout WipedBytes) -> Void
+  ) -> Bool {
     var hasAnswered = false
     client.input.withBytes { bytes in
       while client.searched < bytes.byteCount, !hasAnswered {
@@ -174,7 +203,7 @@ final class ControlServer {
         guard bytes.byte(at: end) == UInt8(ascii: "\n") else { continue }
         client.requestBytes += client.searched - client.start
         if let request = client.parser.line(bytes.extracting(client.start..<end)) {
-          answer(request, &client.output)
+          answer(request, client.caller, &client.output)
           client.requestBytes = 0
           hasAnswered = true
         }
@@ -209,7 +238,7 @@ final class ControlServer {
     while client.written < client.output.count {
       let count = client.output.withBytes { bytes in
         unsafe bytes.extracting(client.written..<bytes.byteCount).withUnsafeBytes {
-          unsafe send(client.descriptor.rawValue, $0.baseAddress!, $0.count, Int32(MSG_NOSIGNAL))
+          unsafe client.caller.send($0, to: client.descriptor.rawValue)
         }
       }
       if count < 0 {

@@ -19,7 +19,7 @@ public final class Engine {
   private let signals: SignalReader
   private let watch: SocketWatch?
   private let timer: WakeTimer
-  private let poller: Poller
+  let poller: Poller
   private let threadCount: Int
   var log: Logger
 
@@ -54,6 +54,8 @@ public final class Engine {
     /// Clients are told apart by their descriptors, above this.
     static let client: UInt64 = 1 << 32
   }
+
+  static func clientToken(_ descriptor: Int32) -> UInt64 { Token.client | UInt64(descriptor) }
 
   /// Where the engine gets its interface and its control socket from.
   public struct Sources: Sendable {
@@ -147,6 +149,7 @@ public final class Engine {
     device.handleEvents(now: Clock.now)
     device.advance(now: Clock.now)
     perform()
+    passOnKeyLog()
     if wires.interfaceIsGone.load(ordering: .acquiring) { interfaceChanged() }
     heed(wires.takeNotices())
     reviewRoutes()
@@ -170,13 +173,13 @@ public final class Engine {
     case Token.signals:
       if let signal = signals.next() { received(signal) }
     case Token.listener:
-      server.accept(poller) { Token.client | UInt64($0) }
+      server.accept(poller) { Engine.clientToken($0) }
     case Token.watch:
       watch?.file.drain()
       if !server.isInPlace { ending = .controlSocketRemoved }
     default:
-      server.serve(Int32(token & 0xFFFF_FFFF), poller, token: token) { answer($0, into: &$1) }
-      if server.someoneWaits { server.accept(poller) { Token.client | UInt64($0) } }
+      server.serve(Int32(token & 0xFFFF_FFFF), poller, token: token) { answer($0, of: $1, into: &$2) }
+      if server.someoneWaits { server.accept(poller) { Engine.clientToken($0) } }
     }
   }
 

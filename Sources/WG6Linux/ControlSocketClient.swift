@@ -87,6 +87,8 @@ public enum ControlSocket {
 public struct ControlConnection: ~Copyable {
   private let descriptor: FileDescriptor
   private var received: WipedBytes
+  /// What the daemon has sent beside its answers; the first of it.
+  private var attachment: OwnedDescriptor?
 
   /// How long a daemon may take for anything before it counts as stuck, as one does that was stopped.
   private static let patience = timeval(tv_sec: 10, tv_usec: 0)
@@ -97,6 +99,7 @@ public struct ControlConnection: ~Copyable {
     let connected = try ControlConnection.connect(to: interface, waits: waits)
     descriptor = connected
     received = WipedBytes()
+    attachment = nil
   }
 
   deinit {
@@ -117,6 +120,35 @@ public struct ControlConnection: ~Copyable {
       searched = received.count
       try receive()
     }
+  }
+
+  /// The descriptor that the daemon sent with its answer; nil where there was none, or it was taken.
+  public mutating func takeAttachment() -> OwnedDescriptor? { attachment.take() }
+
+  /// To wait at, for what the daemon says unasked and for its end.
+  public var rawValue: Int32 { descriptor.rawValue }
+
+  /// Hands what the daemon has said unasked to `line`, one whole line at a time, and reads once, if there is something to
+  /// read. Throws `connectionReset` where the daemon has hung up.
+  public mutating func read(_ line: (RawSpan) -> Void) throws(Errno) {
+    guard isReadable(descriptor.rawValue, within: 0) else { return take(line) }
+    do {
+      try receive()
+    } catch {
+      take(line)
+      throw error
+    }
+    take(line)
+  }
+
+  private mutating func take(_ line: (RawSpan) -> Void) {
+    let (consumed, _) = received.withBytes { bytes in
+      ControlConnection.lines(of: bytes, searched: 0) {
+        line($0)
+        return false
+      }
+    }
+    received.removeFirst(consumed)
   }
 
   /// The process that listens; nil if it has ended, or can't be seen from here. A daemon that was handed its socket is
@@ -175,14 +207,22 @@ public struct ControlConnection: ~Copyable {
 
   private mutating func receive() throws(Errno) {
     let descriptor = descriptor.rawValue
+    var arrived: Int32 = -1
+    defer { attach(arrived) }
     unsafe try received.append(upTo: 65536) { (buffer: UnsafeMutableRawBufferPointer) throws(Errno) -> Int in
       while true {
-        let count = unsafe read(descriptor, buffer.baseAddress!, buffer.count)
+        let count = unsafe linux_receive_descriptor(descriptor, buffer.baseAddress!, buffer.count, &arrived)
         if count > 0 { return count }
         if count == 0 { throw .connectionReset }
         if errno != EINTR { throw ControlConnection.lastError }
       }
     }
+  }
+
+  /// Keeps a descriptor that has come, if it is the first.
+  private mutating func attach(_ arrived: Int32) {
+    guard arrived >= 0 else { return }
+    if attachment == nil { attachment = OwnedDescriptor(arrived) } else { close(arrived) }
   }
 
   /// Hands out every whole line; returns how many bytes that were, and whether the last was the answer's end. The first

@@ -20,7 +20,7 @@ public struct RemoteDevice {
     fileprivate var problem: String?
     public var reason: String { unsafe problem ?? String(cString: strerror(errno)) }
 
-    fileprivate init(errno: Int32, problem: String? = nil) {
+    init(errno: Int32, problem: String? = nil) {
       self.errno = errno
       self.problem = problem
     }
@@ -51,13 +51,28 @@ public struct RemoteDevice {
     _ = try exchange(request)
   }
 
+  /// Asks for something that the daemon goes on with: the connection is its client's for as long as it lasts.
+  func open(_ request: borrowing WipedBytes) throws(Failure) -> ControlConnection {
+    var answer: ControlAnswer?
+    let connection = try connect(request, &answer)
+    _ = try RemoteDevice.status(in: answer!)
+    return connection
+  }
+
   private func exchange(_ request: borrowing WipedBytes) throws(Failure) -> DeviceStatus {
+    var answer: ControlAnswer?
+    _ = try connect(request, &answer)
+    return try RemoteDevice.status(in: answer!)
+  }
+
+  private func connect(
+    _ request: borrowing WipedBytes, _ answer: inout ControlAnswer?
+  ) throws(Failure) -> ControlConnection {
     // Keys go there. The socket itself is as safe as the directory that it stands in.
     if let problem = RootsDirectory.problem(of: ControlSocket.directory) {
       throw Failure(errno: EACCES, problem: problem)
     }
-    var answer: ControlAnswer?
-    do {
+    do throws(Errno) {
       var connection = try ControlConnection(to: interface)
       var parser = ControlAnswerParser()
       try request.withBytes { (bytes: RawSpan) throws(Errno) in
@@ -66,13 +81,17 @@ public struct RemoteDevice {
           return answer != nil
         }
       }
+      SecretMemory.wipeStack()
+      return connection
     } catch {
       // No socket, or nobody behind it: to the caller there is no such device.
       let isAbsent = error == .noSuchFileOrDirectory || error == .connectionRefused || error == .invalidArgument
       throw Failure(errno: isAbsent ? ENODEV : error.rawValue)
     }
-    SecretMemory.wipeStack()
-    switch answer! {
+  }
+
+  private static func status(in answer: ControlAnswer) throws(Failure) -> DeviceStatus {
+    switch answer {
     case .done(let status): return status
     case .refused(let number): throw Failure(errno: number)
     case .invalid(let error): throw Failure(errno: error.errno)

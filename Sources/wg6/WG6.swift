@@ -35,6 +35,7 @@ struct WG6: ParsableCommand {
         wg6 routes wgnet 2001:db8::1   where an address goes, and why
         wg6 reload --dry-run wgnet     what the changed file would change
         wg6 exec wgnet -- PROGRAM      a program that uses nothing but the tunnel
+        wg6 capture wgnet              the packets that go through it
 
       Everything that wg can do, wg6 does in the same words, and both work on the same interfaces.
 
@@ -50,7 +51,7 @@ struct WG6: ParsableCommand {
       Export.self,
       Strip.self, Show.self,
       Showconf.self, Set.self, Setconf.self, Addconf.self, Syncconf.self, Genkey.self, Genpsk.self, Pubkey.self,
-      Resolve.self, Watch.self, Version.self,
+      Capture.self, Keylog.self, Resolve.self, Watch.self, Version.self,
     ],
     defaultSubcommand: Show.self)
 

@@ -29,6 +29,8 @@ struct `Completion in the shells` {
       ("wg6 set \(own) peer @laptop remove peer @l", ["@laptop"]),
       ("wg6 set \(own) private-key ", files), ("wg6 set \(own) peer @laptop preshared-key a", ["a.key"]),
       ("wg6 setconf \(own) ", files), ("wg6 addconf \(own) ", files), ("wg6 syncconf \(own) ", files),
+      ("wg6 capture \(own) --peer @l", ["@laptop"]), ("wg6 capture \(own) -w ", files),
+      ("wg6 capture \(own) --protocol ud", ["udp"]), ("wg6 keylog \(own) -w ", files),
       ("wg6 exec \(own) -- wg6", ["wg6"]), ("wg6 exec \(own) -- cat ", files), ("wg6 exec --user roo", ["root"]),
       ("wg6 address ", ["laptop", "home", "office", own]), ("wg6 address l", ["laptop"]),
     ]
@@ -39,7 +41,10 @@ struct `Completion in the shells` {
       #expect(answer.map(Set.init) == Set(words), "\(line): \(answer ?? [])")
     }
     // Other tests' interfaces are here as well.
-    let open = ["down", "reload", "save", "exec", "log", "showconf", "set", "setconf", "addconf", "syncconf", "show"]
+    let open = [
+      "down", "reload", "save", "exec", "log", "showconf", "set", "setconf", "addconf", "syncconf", "show", "capture",
+      "keylog",
+    ]
     let more = try machine.ask(shell, open.map { "wg6 \($0) " } + ["wg6 "])
     for command in open {
       let answer = (more["wg6 \(command) "] ?? []).map(\.word)

@@ -201,7 +201,7 @@ struct `Messages about tunnels` {
     }
     for words in [
       ["up", file], ["down", own], ["reload", own], ["reload", "--dry-run", own], ["save", own],
-      ["exec", own, "--", "true"],
+      ["exec", own, "--", "true"], ["capture", own], ["keylog", own],
     ] {
       let outcome = try asNobody(words)
       #expect(outcome.status == 1 && outcome.output == "")

@@ -167,6 +167,11 @@ struct Scenarios {
   @Test("An endpoint's name that leads inside takes no packet out of the tunnel", .needs("hostile-names"))
   func hostileNames() throws { try play("hostile-names") }
 
+  @Test(
+    "A capture has what tcpdump has, tshark opens the outside with its keys, and no reader slows the tunnel",
+    .needs("capture"), .timeLimit(.minutes(5)))
+  func packetCapture() throws { try play("capture") }
+
   @Test("Tens of thousands of allowed IPs change under traffic that loses nothing", .needs("many-prefixes"))
   func manyPrefixes() throws { try play("many-prefixes") }
 

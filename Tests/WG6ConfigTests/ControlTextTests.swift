@@ -29,6 +29,47 @@ func lines(_ text: String) -> [[UInt8]] {
     }
   }
 
+  @Test func `a capture's filter survives the way through a request, and what is no filter is refused`() {
+    var random = SeededRandom()
+    for _ in 0..<500 {
+      var filter = CaptureFilter()
+      filter.takesDrops = Bool.random(using: &random)
+      for _ in 0..<Int.random(in: 0...8, using: &random) {
+        filter.peers.append(PrivateKey(using: &random).publicKey)
+      }
+      for _ in 0..<Int.random(in: 0...16, using: &random) {
+        filter.prefixes.append(
+          IPPrefix(.v4(UInt32.random(in: 0 ... .max, using: &random)), length: Int.random(in: 0...32, using: &random)))
+        if filter.prefixes.count == 16 { break }
+      }
+      filter.protocols = Array(Set((0..<3).map { _ in UInt8.random(in: 0...255, using: &random) }))
+      var text = WipedBytes()
+      filter.writeRequest(to: &text)
+      let request = text.withBytes { $0.withUnsafeBytes { String(decoding: $0, as: UTF8.self) } }
+      guard case .capture(let read)? = requests(request).first else {
+        Issue.record("seed \(random.seed): not understood: \(request)")
+        return
+      }
+      #expect(read == filter, "seed \(random.seed)")
+    }
+    guard case .keyLog? = requests(ControlRequest.keyLogText).first else {
+      Issue.record("the key log's request is not understood")
+      return
+    }
+    let key = String(repeating: "a", count: 64)
+    for wrong in [
+      "capture=2\n\n", "keylog=2\n\n", "keylog=1\nget=1\n\n", "capture=1\nprefix=10.0.0.1\n\n",
+      "capture=1\nprotocol=256\n\n", "capture=1\ndrops=1\n\n", "capture=1\npublic_key=1\n\n",
+      "capture=1\nlisten_port=1\n\n", "capture=1\n" + String(repeating: "public_key=\(key)\n", count: 9) + "\n",
+      "capture=1\n" + String(repeating: "prefix=::/0\n", count: 17) + "\n",
+    ] {
+      guard case .invalid? = requests(wrong).first else {
+        Issue.record("taken: \(wrong)")
+        continue
+      }
+    }
+  }
+
   @Test func `random statuses survive the way through an answer`() throws {
     var random = SeededRandom()
     for _ in 0..<500 {

@@ -36,15 +36,29 @@ import WG6Protocol
     #expect(marks == [[7, 7], [7, 7], [7, 7]])
   }
 
+  @Test func `that asks for packets or keys is refused to all but root, and costs nothing then`() throws {
+    let answers = try NetworkNamespace().inside {
+      let engine = try Self.engine()
+      let refused = [ControlRequest.capture(CaptureFilter()), .keyLog].map { Self.answer(to: $0, engine) }
+      let hadKeyLog = engine.device.hasKeyLog
+      return refused + ["\(hadKeyLog)"]
+    }
+    #expect(answers == ["errno=-\(EPERM)\n\n", "errno=-\(EPERM)\n\n", "false"])
+  }
+
   private static func engine() throws -> Engine {
     var sources = Engine.Sources(interface: "wg0")
     sources.controlDescriptor = try listener()
     return try Engine(sources, log: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() })
   }
 
-  private static func answer(to request: ControlRequest, _ engine: Engine) -> String {
+  /// - Parameter caller: by default a process of whom nothing is known.
+  private static func answer(
+    to request: ControlRequest, _ engine: Engine,
+    of caller: ControlCaller = ControlCaller(at: OwnedDescriptor(open("/dev/null", O_RDONLY | O_CLOEXEC)))
+  ) -> String {
     var text = WipedBytes()
-    engine.answer(request, into: &text)
+    engine.answer(request, of: caller, into: &text)
     return text.withBytes { $0.withUnsafeBytes { String(decoding: $0, as: UTF8.self) } }
   }
 

@@ -1,7 +1,10 @@
+import CLinux
 import Glibc
+import SystemPackage
 import Testing
 import WG6Crypto
 import WG6Linux
+import WG6Protocol
 
 @testable import WG6Engine
 
@@ -16,6 +19,8 @@ import WG6Linux
     /// Requests answered so far, and how long each answer is.
     var answered = 0
     var answerSize = 100
+    /// Done with each request, before the answer is written.
+    var onRequest: ((ControlCaller) -> Void)?
 
     init() throws {
       let listener = socket(AF_UNIX, Int32(SOCK_STREAM.rawValue | SOCK_CLOEXEC.rawValue), 0)
@@ -51,8 +56,9 @@ import WG6Linux
         if token == 1 {
           server.accept(poller) { UInt64($0) << 8 }
         } else if token != 2 {
-          server.serve(Int32(token >> 8), poller, token: token) { _, text in
+          server.serve(Int32(token >> 8), poller, token: token) { _, caller, text in
             answered += 1
+            onRequest?(caller)
             text.append([UInt8](repeating: UInt8(ascii: "x"), count: answerSize).span.bytes)
           }
         }
@@ -175,5 +181,70 @@ import WG6Linux
     shutdown(scene.client, Int32(SHUT_RDWR))
     for _ in 0..<3 { scene.turn() }
     #expect(scene.answered == 1)
+  }
+
+  @Test func `hands a capture's memory over with the answer, and ends the capture with the connection`() throws {
+    let device = Device(using: SystemRandomNumberGenerator())
+    var scene: Scene? = try Scene()
+    scene!.onRequest = { caller in
+      #expect(caller.isTrusted)
+      caller.capture = try? CaptureSession(of: device, CaptureFilter())
+    }
+    #expect(scene!.write("get=1\n\n") == 7)
+    scene!.turn()
+    var descriptor: Int32 = -1
+    var bytes = [UInt8](repeating: 0, count: 200)
+    #expect(linux_receive_descriptor(scene!.client, &bytes, bytes.count, &descriptor) == 100)
+    try #require(descriptor >= 0)
+    // The reader can take nothing from under the daemon.
+    #expect(ftruncate(descriptor, 0) != 0 && errno == EPERM)
+    let memory = try SharedMemory(takingOver: OwnedDescriptor(descriptor), byteCount: CaptureRing.byteCount)
+    let isReadable = CaptureReader(memory.bytes) != nil
+    #expect(isReadable)
+    #expect(throws: Errno.invalidArgument) {
+      let other = OwnedDescriptor(linux_memory_file())
+      ftruncate(other.rawValue, CaptureRing.byteCount)
+      return try SharedMemory(takingOver: other, byteCount: CaptureRing.byteCount)
+    }
+    // With this one there are as many as may be; after the client's end there is room for one more.
+    var sessions = try (1..<Device.captureLimit).map { _ in try CaptureSession(of: device, CaptureFilter()) }
+    #expect(throws: Errno.resourceBusy) { try CaptureSession(of: device, CaptureFilter()) }
+    shutdown(scene!.client, Int32(SHUT_RDWR))
+    scene!.turn()
+    sessions.append(try CaptureSession(of: device, CaptureFilter()))
+    #expect(sessions.count == Device.captureLimit)
+    scene = nil
+  }
+
+  @Test func `hangs up on a client that leaves its key log unread, and keeps no more of it than so much`() throws {
+    let scene = try Scene()
+    scene.onRequest = { $0.keepsKeyLog = true }
+    #expect(scene.write("get=1\n\n") == 7)
+    scene.turn()
+    #expect(scene.server.hasKeyLogs)
+    var line = WipedBytes()
+    line.append(String(repeating: "k", count: 9999) + "\n")
+    var written = 0
+    while scene.server.hasKeyLogs, written < 100 << 20 {
+      scene.server.writeToKeyLogs(line, scene.poller) { UInt64($0) << 8 }
+      written += line.count
+    }
+    // What the socket holds comes on top.
+    #expect(
+      !scene.server.hasKeyLogs && written > ControlServer.logLimit && written < ControlServer.logLimit + (1 << 20))
+    while scene.read() != nil {}
+  }
+
+  @Test func `writes a key log to each client that keeps one, behind its answer and whole`() throws {
+    let scene = try Scene()
+    scene.onRequest = { $0.keepsKeyLog = true }
+    #expect(scene.write("get=1\n\n") == 7)
+    scene.turn()
+    var text = WipedBytes()
+    text.append("one\n")
+    scene.server.writeToKeyLogs(text, scene.poller) { UInt64($0) << 8 }
+    scene.server.writeToKeyLogs(text, scene.poller) { UInt64($0) << 8 }
+    let got = scene.read() ?? []
+    #expect(got == [UInt8](repeating: UInt8(ascii: "x"), count: 100) + Array("one\none\n".utf8))
   }
 }

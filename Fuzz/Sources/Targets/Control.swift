@@ -25,7 +25,13 @@ extension FuzzTarget {
     for line in lines(stream) {
       guard let asked = parser.line(line.span.bytes) else { continue }
       switch asked {
-      case .get, .drops: break
+      case .get, .drops, .keyLog: break
+      case .capture(let filter):
+        var plain = WipedBytes()
+        filter.writeRequest(to: &plain)
+        let again = plain.withBytes { bytes in FuzzTarget.request(bytes.withUnsafeBytes { Array($0) }) }
+        guard case .capture(let read)? = again else { return claim(false, "its own request is understood") }
+        claim(read == filter, "a filter survives its text")
       case .invalid(let error):
         claim(error.errno > 0, "a refusal has a number: \(error)")
         claim(error.message.utf8.count < 512, "a refusal is short: \(error)")

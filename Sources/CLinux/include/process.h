@@ -1,6 +1,7 @@
 #pragma once
 
 #include <spawn.h>
+#include <stddef.h>
 
 /// Keeps this process's memory out of core dumps and out of other processes' reach (`ptrace`, `/proc/PID/mem`).
 /// A C function because `prctl` is variadic, which Swift does not import. Returns 0, or -1 with `errno`.
@@ -51,3 +52,20 @@ int linux_enter_network(int descriptor);
 
 /// A file without a name, in memory, close-on-exec. Returns a descriptor or -errno. A GNU extension.
 int linux_memory_file(void);
+
+/// Memory that processes share by its descriptor: `size` zeroed bytes that are there, and a size that nobody can change
+/// (memfd with seals, fallocate). Returns a descriptor, close-on-exec, or -errno. A GNU extension, as the next four.
+int linux_shared_memory(long size);
+
+/// Whether the size of such memory is fixed, so that to read what is mapped of it ends in no SIGBUS.
+int linux_has_fixed_size(int descriptor);
+
+/// The user whose process is at the other end of a connected Unix socket; -1 where that is not known.
+long linux_peer_user(int connection);
+
+/// send with a descriptor beside the bytes, of which there is one at least. Returns bytes sent, or -1 with `errno`.
+long linux_send_descriptor(int connection, const void *bytes, size_t count, int descriptor);
+
+/// recv with what descriptor may come beside the bytes, close-on-exec: `*descriptor` is -1 where none has come. Others are
+/// closed. Returns bytes received, or -1 with `errno`.
+long linux_receive_descriptor(int connection, void *bytes, size_t count, int *descriptor);

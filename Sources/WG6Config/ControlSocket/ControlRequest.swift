@@ -8,6 +8,10 @@ public enum ControlRequest: Sendable {
   /// wg6's own, `drops=1`: what was dropped, by reason, of the device and of each peer.
   case drops
   case set(DeviceUpdate)
+  /// wg6's own, `capture=1`: packets, for as long as the client stays, in memory whose descriptor comes with the answer.
+  case capture(CaptureFilter)
+  /// wg6's own, `keylog=1`: the keys of handshakes as they happen, behind the answer, for as long as the client stays.
+  case keyLog
   /// Nothing of the request is to be applied; the answer is its `errno`.
   case invalid(ControlError)
 }
@@ -27,12 +31,12 @@ public struct ControlError: Error, Sendable, Equatable, CustomStringConvertible 
   public var description: String { message }
 }
 
-/// Reads requests line by line: `get=1`, `set=1` or `drops=1`, the request's keys, a blank line.
+/// Reads requests line by line: `get=1`, `set=1`, `drops=1`, `capture=1` or `keylog=1`, the request's keys, a blank line.
 ///
 /// The whole request is read before anything of it counts. After a mistake the rest of the request is swallowed, so that
 /// the connection goes on with the next one.
 public struct ControlRequestParser: ~Copyable {
-  private enum Kind { case get, drops, set }
+  private enum Kind { case get, drops, set, capture, keyLog }
 
   /// Longer lines than this are a mistake: the longest real one has about 90 bytes.
   public static let maximumLineLength = 4096
@@ -44,6 +48,7 @@ public struct ControlRequestParser: ~Copyable {
   private var lineNumber = 0
   private var device = DeviceUpdate()
   private var peer: PeerUpdate?
+  private var filter = CaptureFilter()
   private var error: ControlError?
 
   public init() {}
@@ -69,6 +74,8 @@ public struct ControlRequestParser: ~Copyable {
         case .get: .get
         case .drops: .drops
         case .set: .set(device)
+        case .capture: .capture(filter)
+        case .keyLog: .keyLog
         }
     }
     self = ControlRequestParser()
@@ -90,6 +97,8 @@ public struct ControlRequestParser: ~Copyable {
     case nil: readOperation(key, value)
     case .get: refuse(EINVAL, "\(quoted(key)), expected a blank line after get=1")
     case .drops: refuse(EINVAL, "\(quoted(key)), expected a blank line after drops=1")
+    case .keyLog: refuse(EINVAL, "\(quoted(key)), expected a blank line after keylog=1")
+    case .capture: readFilter(key, value)
     case .set:
       if key.equals("public_key") {
         startPeer(value)
@@ -108,6 +117,10 @@ public struct ControlRequestParser: ~Copyable {
       kind = .set
     } else if key.equals("drops"), value.equals("1") {
       kind = .drops
+    } else if key.equals("capture"), value.equals("1") {
+      kind = .capture
+    } else if key.equals("keylog"), value.equals("1") {
+      kind = .keyLog
     } else if key.equals("get") || key.equals("set") {
       refuse(EINVAL, "\(key.string)=\(value.quotable), expected version 1 of the protocol, \(key.string)=1")
     } else {
@@ -162,6 +175,36 @@ public struct ControlRequestParser: ~Copyable {
       networks.append(high)
     }
     device.derivedNetworks = networks
+  }
+
+  private mutating func readFilter(_ key: RawSpan, _ value: RawSpan) {
+    if key.equals("public_key") {
+      guard let key = KeyHex.decode(value, { PublicKey(bytes: $0) }) ?? nil else {
+        return refuseKey("public_key", value)
+      }
+      filter.peers.append(key)
+      if filter.peers.count > CaptureFilter.mostPeers {
+        refuse(E2BIG, "\(counted(filter.peers.count, "peer")), expected at most \(CaptureFilter.mostPeers)")
+      }
+    } else if key.equals("prefix") {
+      guard let prefix = IPPrefix(text: value) else {
+        return refuse(EINVAL, "prefix=\(value.quotable), expected address/length")
+      }
+      filter.prefixes.append(prefix)
+      if filter.prefixes.count > CaptureFilter.mostPrefixes {
+        refuse(E2BIG, "\(counted(filter.prefixes.count, "prefix")), expected at most \(CaptureFilter.mostPrefixes)")
+      }
+    } else if key.equals("protocol") {
+      guard let number = value.decimal(upTo: 255) else {
+        return refuse(EINVAL, "protocol=\(value.quotable), expected a number, 0 to 255")
+      }
+      if !filter.protocols.contains(UInt8(number)) { filter.protocols.append(UInt8(number)) }
+    } else if key.equals("drops") {
+      guard isTrue("drops", value) else { return }
+      filter.takesDrops = true
+    } else {
+      refuse(EINVAL, "\(quoted(key)), expected public_key, prefix, protocol or drops")
+    }
   }
 
   private mutating func startPeer(_ value: RawSpan) {

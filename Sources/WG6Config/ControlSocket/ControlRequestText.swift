@@ -6,6 +6,26 @@ extension ControlRequest {
   public static let getText = "get=1\n\n"
   /// The request that asks for what was dropped. Only wg6's own daemon knows it.
   public static let dropsText = "drops=1\n\n"
+  /// The request that asks for the keys of handshakes to come. Likewise.
+  public static let keyLogText = "keylog=1\n\n"
+}
+
+extension CaptureFilter {
+  /// Appends the `capture=1` request that asks for what this filter takes, its blank line included.
+  public func writeRequest(to text: inout WipedBytes) {
+    text.append("capture=1\n")
+    for peer in peers { unsafe text.append(key: "public_key", peer.bytes.span.bytes) }
+    for prefix in prefixes {
+      var line = ShortText()
+      prefix.write(to: &line)
+      text.append("prefix=" as StaticString)
+      text.append(line)
+      text.append(UInt8(ascii: "\n"))
+    }
+    for number in protocols { text.append(number: "protocol", UInt64(number)) }
+    if takesDrops { text.append("drops=true\n") }
+    text.append(UInt8(ascii: "\n"))
+  }
 }
 
 extension DeviceUpdate {

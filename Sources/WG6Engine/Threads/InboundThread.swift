@@ -42,9 +42,9 @@ struct InboundThread: ~Copyable {
         wires.fail("inbound", error)
         break
       }
+      reader.pass()
       if hasFailed.v4 { passOnRefusals(isIPv6: false) }
       if hasFailed.v6 { passOnRefusals(isIPv6: true) }
-      reader.pass()
       if isReadable.v4 { drain(isIPv6: false) }
       if isReadable.v6 { drain(isIPv6: true) }
       line.drain()

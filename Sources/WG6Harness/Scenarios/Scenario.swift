@@ -32,7 +32,7 @@ public struct Scenario: Sendable {
     .sourceAddresses, .betterRoute, .ownAddress, .lyingPeer, .derivedAddresses, .forgedPackets,
     .manyPrefixes,
     .turnover, .unreachable, .errorSources, .leaks, .defaultRoute, .twoDefaultRoutes, .deletedRules, .hostileLAN,
-    .hostileNames,
+    .hostileNames, .packetCapture,
     .stress, .loadGenerator, .execution,
     .sideBySide, .reloadUnderLoad, .reloadPairs, .crashMatrix, .exportedExclusions, .upSpeed,
   ]

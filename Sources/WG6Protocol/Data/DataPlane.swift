@@ -16,6 +16,8 @@ public final class DataPlane: Sendable {
   private let smallerMTUs: InlineArray<4, Atomic<Int>> = InlineArray { _ in Atomic(0) }
 
   private let interface = Atomic<UInt32>(0)
+  /// Beside what every packet looks at.
+  let captures = CaptureList()
 
   init(using random: inout some RandomNumberGenerator) {
     indices = IndexTable(using: &random)
@@ -63,9 +65,17 @@ public final class DataPlane: Sendable {
   }
 
   /// Counts packets or messages that go no further, for their peer as well where that is known.
+  ///
+  /// Called by the control path, or by a data thread between two quiescent points: a capture may want to know.
   public func drop(_ reason: DropReason, of peer: PeerReference? = nil, count: Int = 1) {
+    unsafe drop(reason, of: peer, count: count, packet: UnsafeRawBufferPointer(start: nil, count: 0))
+  }
+
+  /// The same where the packet is at hand, or the first of them, with what may follow it.
+  func drop(_ reason: DropReason, of peer: PeerReference? = nil, count: Int = 1, packet: UnsafeRawBufferPointer) {
     drops.add(count, to: reason)
     if let peer { unsafe peer.pointer.pointee.drops.add(count, to: reason) }
+    if isCaptured { unsafe capture(packet, reason.direction, peer, drop: reason, count: count) }
   }
 
   /// How much was dropped for `reason` so far.

@@ -60,12 +60,14 @@ import Synchronization
     let keypair = unsafe arrivals.keypair(index)
     let peer = unsafe keypair.pointee.peer
     let text = unsafe arrivals.text(index)
-    guard arrivals.isGenuine(index) else { return dropped(.unauthenticatedData, of: peer) }
+    guard arrivals.isGenuine(index) else { return unsafe dropped(.unauthenticatedData, of: peer) }
     // Only now: a forged message must not move the window.
     let counter = arrivals.counter(index)
     let replay = unsafe keypair.pointee.replay
     let isNewest = unsafe counter >= replay.pointee.next
-    guard unsafe replay.pointee.accept(counter) else { return dropped(.replayedData, of: peer) }
+    guard unsafe replay.pointee.accept(counter) else {
+      return unsafe dropped(.replayedData, of: peer, UnsafeRawBufferPointer(text))
+    }
 
     if unsafe !keypair.pointee.isConfirmed.load(ordering: .relaxed) {
       unsafe keypair.pointee.isConfirmed.store(true, ordering: .releasing)
@@ -81,12 +83,13 @@ import Synchronization
     }
     if unsafe peer.pointer.pointee.owedKeepalive.begin(at: now) { post(.keepaliveOwed, peer) }
     guard let inner = unsafe InnerPacket(UnsafeRawBufferPointer(text)) else {
-      return dropped(.malformedPacket, of: peer)
+      return unsafe dropped(.malformedPacket, of: peer, UnsafeRawBufferPointer(text))
     }
     guard plane.allowedIPs.peer(for: inner.source, isIPv6: inner.isIPv6) == peer else {
-      return dropped(.sourceNotAllowed, of: peer)
+      return unsafe dropped(.sourceNotAllowed, of: peer, UnsafeRawBufferPointer(text))
     }
     peer.received(text.count + DataMessage.overhead)
+    if plane.isCaptured { unsafe plane.capture(UnsafeRawBufferPointer(text), .inbound, peer) }
     return inner.length
   }
 
@@ -104,8 +107,11 @@ import Synchronization
     if plane.post(event, of: peer) { wantsControl = true }
   }
 
-  private func dropped(_ reason: DropReason, of peer: PeerReference) -> Int? {
-    plane.drop(reason, of: peer)
+  private func dropped(
+    _ reason: DropReason, of peer: PeerReference,
+    _ packet: UnsafeRawBufferPointer = unsafe UnsafeRawBufferPointer(start: nil, count: 0)
+  ) -> Int? {
+    unsafe plane.drop(reason, of: peer, packet: packet)
     return nil
   }
 }

@@ -75,7 +75,7 @@ import WG6Crypto
     let bytes = unsafe UnsafeMutableRawBufferPointer(
       start: input + headerLength, count: max(0, length - headerLength))
     guard let packet = unsafe InnerPacket(UnsafeRawBufferPointer(bytes)) else {
-      plane.drop(.notAnIPPacket)
+      unsafe plane.drop(.notAnIPPacket, packet: UnsafeRawBufferPointer(bytes))
       return nil
     }
     if packet.isMulticast, let receivers = plane.multicast.receivers {
@@ -83,11 +83,11 @@ import WG6Crypto
       return nil
     }
     guard let peer = plane.allowedIPs.peer(for: packet.destination, isIPv6: packet.isIPv6) else {
-      plane.drop(.noPeerForDestination)
+      unsafe plane.drop(.noPeerForDestination, packet: UnsafeRawBufferPointer(bytes))
       return unsafe errors.answer(to: UnsafeRawBufferPointer(bytes), packet, .noPeer, now: now)
     }
     guard let segments = unsafe segmentation(of: bytes) else {
-      plane.drop(.malformedSuperPacket, of: peer)
+      unsafe plane.drop(.malformedSuperPacket, of: peer, packet: UnsafeRawBufferPointer(bytes))
       return nil
     }
     return unsafe push(UnsafeRawBufferPointer(bytes), packet, segments, to: peer, now: now, send: send)
@@ -99,12 +99,15 @@ import WG6Crypto
     _ receivers: MulticastReceivers, _ bytes: UnsafeMutableRawBufferPointer, _ packet: InnerPacket, now: Nanoseconds,
     send: (inout Train) -> Int
   ) {
-    guard let segments = unsafe segmentation(of: bytes) else { return plane.drop(.malformedSuperPacket) }
+    guard let segments = unsafe segmentation(of: bytes) else {
+      return unsafe plane.drop(.malformedSuperPacket, packet: UnsafeRawBufferPointer(bytes))
+    }
     // A limit of copies alone would let through more packets to few peers than routing or discovery needs.
     let copies = max(segments.count * receivers.count, Limits.leastMulticastCopies)
     let price = min(Nanoseconds(copies) * Limits.multicastCopyInterval, Limits.multicastBurst)
     guard multicastLimit.take(at: now, interval: price, burst: Limits.multicastBurst) else {
-      return plane.drop(.multicastLimit, count: segments.count)
+      return unsafe plane.drop(
+        .multicastLimit, count: segments.count, packet: UnsafeRawBufferPointer(bytes))
     }
     for index in 0..<receivers.count {
       let peer = receivers[index]
@@ -123,11 +126,11 @@ import WG6Crypto
     let whole = train.peer == peer ? train.path.longestWhole : peer.longestWhole
     let fit = unsafe Fit(bytes, packet, whole: whole, mtu: plane.mtu)
     if fit.mayComeBack, unsafe isPieceOfDatagram(bytes, packet, fit, now: now) {
-      plane.drop(.packetTooBig, of: peer)
+      unsafe plane.drop(.packetTooBig, of: peer, packet: bytes)
       return nil
     }
     guard segments.length(of: 0) <= fit.longest else {
-      plane.drop(.packetTooBig, of: peer, count: segments.count)
+      unsafe plane.drop(.packetTooBig, of: peer, count: segments.count, packet: bytes)
       // Told of its length, the sender of another tunnel's datagram would cut it into pieces, see `Device.routesChanged`.
       guard !fit.mayComeBack else { return nil }
       return unsafe errors.answer(to: bytes, packet, .tooBig(mtu: fit.longest), now: now)
@@ -138,18 +141,19 @@ import WG6Crypto
       if train.peer != peer || !train.hasRoom(for: max(length, fit.padded)) {
         flush(now: now, send: send)
         guard peer.path.isKnown else {
-          plane.drop(.noEndpoint, of: peer, count: segments.count - index)
+          unsafe plane.drop(.noEndpoint, of: peer, count: segments.count - index, packet: bytes)
           return unsafe errors.answer(to: bytes, packet, .noEndpoint, now: now)
         }
         guard begin(peer, now: now) else {
           if fit.carried == .handshake, peer.wasGivenUp(at: now) {
-            plane.drop(.handshakeGivenUp, of: peer, count: segments.count - index)
+            unsafe plane.drop(
+              .handshakeGivenUp, of: peer, count: segments.count - index, packet: bytes)
             return nil
           }
           if packet.isMulticast, plane.multicast.receivers != nil,
             unsafe peer.staged.pointee.count >= Limits.stagedMulticast
           {
-            plane.drop(.stagedTooLong, of: peer, count: segments.count - index)
+            unsafe plane.drop(.stagedTooLong, of: peer, count: segments.count - index, packet: bytes)
             return nil
           }
           unsafe segments.write(index, to: train.room)
@@ -163,13 +167,15 @@ import WG6Crypto
         }
         guard train.path.longestWhole >= whole else {
           // The way has changed since it was looked at.
-          plane.drop(.packetTooBig, of: peer, count: segments.count - index)
+          unsafe plane.drop(
+            .packetTooBig, of: peer, count: segments.count - index, packet: bytes)
           return nil
         }
       }
       if let carried, unsafe carried == train.keypair!.pointer.pointee.remoteIndex {
         // What left as a datagram came back as a packet, and would again, longer each time. Its sender is this device.
-        plane.drop(.routingLoop, of: peer, count: segments.count - index)
+        unsafe plane.drop(
+          .routingLoop, of: peer, count: segments.count - index, packet: bytes)
         return nil
       }
       unsafe segments.write(index, to: train.room)
@@ -190,6 +196,7 @@ import WG6Crypto
     let excess = train.number()
     if excess > 0 { plane.drop(.expiredKey, of: peer, count: excess) }
     if train.count > 0 {
+      if plane.isCaptured { captureTrain() }
       if !leavesSealing { train.seal(with: cipher) }
       peer.sent(send(&train))
     }
@@ -206,8 +213,7 @@ import WG6Crypto
     while index < waiting.count {
       let peer = waiting[index]
       if unsafe peer.pointer.pointee.discardsStaged.exchange(false, ordering: .acquiringAndReleasing) {
-        unsafe plane.drop(.handshakeGivenUp, of: peer, count: peer.staged.pointee.count)
-        while unsafe peer.staged.pointee.count > 0 { unsafe unstage(peer) { _ in } }
+        while unsafe peer.staged.pointee.count > 0 { dropFirstStaged(of: peer, .handshakeGivenUp) }
       } else if let keypair = peer.sending, keypair.canSend(at: now), peer.path.isKnown {
         sendStaged(peer, keypair, now: now, send: send)
       }
@@ -223,6 +229,11 @@ import WG6Crypto
   }
 
   // MARK: Private
+
+  /// Shows the packets of the train to captures, before they are sealed where they are.
+  @inline(never) private func captureTrain() {
+    for index in 0..<train.count { unsafe plane.capture(train.packet(index), .outbound, train.peer) }
+  }
 
   /// Whether the packet is a piece of a datagram of WireGuard that was cut because it was too long for this interface.
   /// Those do not go into another tunnel: if they go round, each piece does so on its own. A later piece is known by the
@@ -278,7 +289,7 @@ import WG6Crypto
       guard let packet = unsafe InnerPacket(bytes) else { continue }
       let fit = unsafe Fit(bytes, packet, whole: train.path.longestWhole, mtu: plane.mtu)
       guard length <= fit.longest else {
-        plane.drop(.packetTooBig, of: peer)
+        unsafe plane.drop(.packetTooBig, of: peer, packet: bytes)
         continue
       }
       train.append(length: length, mtu: min(plane.mtu(around: length), fit.longest), atLeast: fit.padded)
@@ -287,7 +298,9 @@ import WG6Crypto
   }
 
   private mutating func stage(_ packet: UnsafeRawBufferPointer, for peer: PeerReference) {
-    guard stagedBytes + packet.count <= Limits.stagedBytes else { return plane.drop(.stagedTooLong, of: peer) }
+    guard stagedBytes + packet.count <= Limits.stagedBytes else {
+      return unsafe plane.drop(.stagedTooLong, of: peer, packet: packet)
+    }
     // Still on the list where all that waited went out along with a later packet.
     if unsafe !peer.pointer.pointee.isListed.load(ordering: .relaxed) {
       unsafe peer.pointer.pointee.isListed.store(true, ordering: .relaxed)
@@ -295,14 +308,17 @@ import WG6Crypto
       unsafe peer.pointer.pointee.discardsStaged.store(false, ordering: .relaxed)
       waiting.append(peer)
     }
-    if unsafe peer.staged.pointee.count == Limits.stagedPackets {
-      unsafe unstage(peer) { _ in }
-      plane.drop(.stagedTooLong, of: peer)
-    }
+    if unsafe peer.staged.pointee.count == Limits.stagedPackets { dropFirstStaged(of: peer, .stagedTooLong) }
     unsafe peer.staged.pointee.append(packet)
     stagedBytes += packet.count
     unsafe peer.pointer.pointee.stagedCount.store(UInt32(peer.staged.pointee.count), ordering: .releasing)
     atomicMemoryFence(ordering: .sequentiallyConsistent)
+  }
+
+  /// Never on the way of a packet that is sent.
+  @inline(never) private mutating func dropFirstStaged(of peer: PeerReference, _ reason: DropReason) {
+    let plane = plane
+    unsafe unstage(peer) { unsafe plane.drop(reason, of: peer, packet: $0) }
   }
 
   private mutating func unstage(_ peer: PeerReference, _ body: (UnsafeRawBufferPointer) -> Void) {

@@ -1,4 +1,5 @@
 import Synchronization
+import WG6Crypto
 
 /// What the data threads know of a peer. Its address is stable while any of them may look at it.
 @safe struct PeerState: ~Copyable {
@@ -41,8 +42,12 @@ import Synchronization
   /// The outbound thread's own: apart from what other threads read, so that its writing here excludes nobody there.
   let staged: UnsafeMutablePointer<StagedPackets>
 
-  init(slot: UInt32) {
+  /// For captures alone.
+  let publicKey: PublicKey
+
+  init(slot: UInt32, publicKey: PublicKey) {
     self.slot = slot
+    self.publicKey = publicKey
     unsafe staged = .allocate(capacity: 1)
     unsafe staged.initialize(to: StagedPackets())
   }
@@ -75,9 +80,11 @@ struct PeerEvent: OptionSet {
 
   public static func == (left: PeerReference, right: PeerReference) -> Bool { unsafe left.pointer == right.pointer }
 
-  static func create(slot: UInt32) -> PeerReference {
+  static func create(
+    slot: UInt32, publicKey: PublicKey = PublicKey(InlineArray(repeating: 0))
+  ) -> PeerReference {
     let pointer = UnsafeMutablePointer<PeerState>.allocate(capacity: 1)
-    unsafe pointer.initialize(to: PeerState(slot: slot))
+    unsafe pointer.initialize(to: PeerState(slot: slot, publicKey: publicKey))
     return unsafe PeerReference(pointer: pointer)
   }
 

@@ -48,6 +48,12 @@ import WG6Crypto
       start: jobs[index].text - DataMessage.header, count: jobs[index].count + DataMessage.overhead)
   }
 
+  /// The packet at `index` and its padding; before it is sealed. Precondition: `index` is below `count`.
+  func packet(_ index: Int) -> UnsafeRawBufferPointer {
+    precondition(index >= 0 && index < count)
+    return unsafe UnsafeRawBufferPointer(start: jobs[index].text, count: jobs[index].count)
+  }
+
   /// Datagrams of one length back to back, of which the last may be shorter: what UDP_SEGMENT takes in one piece.
   @safe public struct Run {
     public let bytes: UnsafeRawBufferPointer

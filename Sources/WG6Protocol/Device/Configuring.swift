@@ -61,7 +61,7 @@ extension Device {
   }
 
   /// As they were added.
-  private var peersInOrder: [Peer] { peers.compactMap { $0 }.sorted { $0.order < $1.order } }
+  var peersInOrder: [Peer] { peers.compactMap { $0 }.sorted { $0.order < $1.order } }
 
   // MARK: Our own key
 
@@ -72,6 +72,7 @@ extension Device {
       guard identity?.publicKey != publicKey else { return }
       if let peer = peersByKey[publicKey] { remove(peer) }
       identity = Identity(key, publicKey: publicKey)
+      if let keyLog { key.withBytes { keyLog.append("LOCAL_STATIC_PRIVATE_KEY", $0) } }
     } else {
       identity = nil
     }
@@ -156,11 +157,12 @@ extension Device {
   private func add(_ publicKey: PublicKey) -> Peer {
     let slot = freeSlots.popLast() ?? UInt32(peers.count)
     if slot == peers.count { peers.append(nil) }
-    let peer = Peer(publicKey, reference: .create(slot: slot), order: nextOrder)
+    let peer = Peer(publicKey, reference: .create(slot: slot, publicKey: publicKey), order: nextOrder)
     nextOrder += 1
     peers[Int(slot)] = peer
     peersByKey[publicKey] = peer
     if multicast { multicastIsDue = true }
+    unsafe keyLog?.append("REMOTE_STATIC_PUBLIC_KEY", publicKey.bytes.span.bytes)
     computeStaticStatic(of: peer)
     return peer
   }

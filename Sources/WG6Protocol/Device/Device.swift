@@ -47,6 +47,9 @@ public final class Device {
   /// Peers that the update under way has removed, and that data threads still see until it is published.
   var removed: [PeerReference] = []
 
+  /// What those who record the tunnel need; nil unless one asks for it.
+  var keyLog: KeyLog?
+
   /// The counter that new sessions start with; anything but 0 is for tests of the limits.
   package var firstCounter: UInt64 = 0
 
@@ -71,6 +74,7 @@ public final class Device {
     case nodes(AllowedIPs.Replaced)
     case peer(PeerReference)
     case receivers(MulticastReceivers)
+    case capture(CaptureReference)
   }
 
   /// A device without a key, without peers, down.
@@ -84,6 +88,7 @@ public final class Device {
 
   deinit {
     // Nobody looks any more: the caller has ended the data threads.
+    plane.captures.destroyAll()
     for case let peer? in peers {
       for keypair in [peer.previous, peer.current, peer.next] { keypair?.destroy() }
       peer.reference.destroy()
@@ -93,6 +98,7 @@ public final class Device {
       case .keypair(let keypair): keypair.destroy()
       case .peer(let peer): peer.destroy()
       case .receivers(let receivers): receivers.destroy()
+      case .capture(let capture): capture.destroy()
       case .nodes: break
       }
     }
@@ -282,6 +288,7 @@ public final class Device {
         }
         freeSlots.append(peer.slot)
         peer.destroy()
+      case .capture(let capture): capture.destroy()
       }
       return true
     }

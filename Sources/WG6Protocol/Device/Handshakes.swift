@@ -46,6 +46,7 @@ extension Device {
     let timestamp = nextTimestamp(for: peer, now: now).bytes
     var noise: NoiseIK.Initiator?
     let ephemeral = Secret(randomFrom: &random)
+    note(ephemeral, of: peer)
     unsafe message.mutate { bytes in
       noise = unsafe NoiseIK.Initiator(
         from: peer.start, staticKey: identity.privateKey, staticPublicKey: identity.publicKey,
@@ -154,6 +155,7 @@ extension Device {
     message.setWord(index, at: ResponseMessage.sender)
     message.setWord(remoteIndex, at: ResponseMessage.receiver)
     let ephemeral = Secret(randomFrom: &random)
+    note(ephemeral, of: peer)
     var bytes = message.bytes.mutableSpan
     let keys = unsafe bytes.withUnsafeMutableBytes { out in
       peer.withPresharedKey { presharedKey in

@@ -29,6 +29,15 @@ enum CompletionScript {
     "bash": [
       // With -o filenames for all, bash takes a tunnel for the directory of that name, and quotes what it need not.
       ("complete -o filenames -F _wg6 wg6", "complete -F _wg6 wg6"),
+      // bash cuts words at '@': what an option takes may begin with one.
+      (
+        "    local -r prev=\"${3}\"\n",
+        """
+            local prev="${3}"
+            [[ "${prev}" != '@' ]] || prev="${COMP_WORDS[COMP_CWORD - 2]}"
+
+        """
+      ),
       (
         "__wg6_add_completions() {\n",
         """

@@ -1,4 +1,5 @@
 import ArgumentParser
+import WG6Linux
 
 /// What shells offer for the arguments of commands. The scripts for the shells are ArgumentParser's; they run this program
 /// with the words that are there so far.
@@ -39,6 +40,13 @@ extension CompletionKind {
   static let keyHolder = CompletionKind.words { _ in
     Candidates.bareNames + Candidates.files.map { Candidate(word: $0) }
   }
+
+  /// A peer of the interface that the line names.
+  static let peer = CompletionKind.words(pathsToo: false) { line in
+    Candidates.peers(of: line.words.first { ControlSocket.isInterfaceName($0) && !$0.hasPrefix("-") } ?? "")
+  }
+
+  static let anyFile = CompletionKind.custom { _, _, _ in [FileOffer.any] }
 
   static let user = CompletionKind.words(pathsToo: false) { _ in Candidates.users.map { Candidate(word: $0) } }
 

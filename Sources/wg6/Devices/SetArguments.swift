@@ -26,7 +26,7 @@ struct SetArguments {
     case "fwmark" where !isPeer && !words.isEmpty: update.firewallMark = try value(ValueText.firewallMark)
     case "private-key" where !isPeer && !words.isEmpty:
       update.privateKey = try KeyFile.read(words.removeFirst()) { KeyChange<PrivateKey>(base64: $0) }
-    case "peer" where !words.isEmpty: update.peers.append(PeerUpdate(try publicKey(words.removeFirst())))
+    case "peer" where !words.isEmpty: update.peers.append(PeerUpdate(try PeerWord.key(words.removeFirst())))
     case "endpoint" where isPeer && !words.isEmpty:
       let name = try value(EndpointName.init(_:))
       update.peers[last].endpoint = try Resolution.endpoint(of: name)
@@ -67,22 +67,6 @@ struct SetArguments {
     } catch {
       throw failure(error.wgMessage)
     }
-  }
-
-  private func publicKey(_ word: String) throws -> PublicKey {
-    if word.hasPrefix("@") {
-      try KnownKeys.check()
-      do {
-        if let key = try KnownKeys.read()?.publicKey(named: String(word.dropFirst())) { return key }
-      } catch {
-        throw failure(error)
-      }
-      throw failure("the address book \(KnownKeys.path) has no '\(word.dropFirst())'")
-    }
-    guard let key = PublicKey(base64: word) else {
-      throw failure("Key is not the correct length or format: '\(word)'")
-    }
-    return key
   }
 }
 
