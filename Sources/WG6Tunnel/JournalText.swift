@@ -6,7 +6,7 @@ import WG6Protocol
 /// Entries as lines: a word, and what belongs to it.
 extension Journal.Entry {
   /// How lines begin that are of many peers, or go with the interface.
-  static let unshared = ["route ", "address ", "endpoint ", "found ", "filter "]
+  static let unshared = ["route \(NetlinkSocket.mainTable) ", "address ", "endpoint ", "found ", "filter "]
 
   var line: String {
     switch self {

@@ -167,20 +167,32 @@ extension Tunnel {
   }
 
   /// Leaves a journal of what remains, for the next command to try again, or none.
+  ///
+  /// What it shares with other tunnels goes before the journal does, and in one turn: where a command is killed in between,
+  /// the next one knows of it.
   func end(_ journal: consuming Journal, _ remains: Remains) {
-    defer { tryExempting() }
-    guard !remains.entries.isEmpty else { return journal.remove() }
-    let context = journal.entries.filter { $0.isContext }
-    do {
-      try journal.replace(with: context + remains.entries)
+    let turn = try? takeTurn()
+    do throws(TunnelError) {
+      try arrangeSharedRulesInTurn(isLeaving: true)
     } catch {
-      warn("\(journal.path): \(error)")
+      warn("\(error)")
     }
+    if remains.entries.isEmpty {
+      journal.remove()
+    } else {
+      let context = journal.entries.filter { $0.isContext }
+      do {
+        try journal.replace(with: context + remains.entries)
+      } catch {
+        warn("\(journal.path): \(error)")
+      }
+    }
+    _ = consume turn
   }
 
-  func tryExempting() {
+  func tryToArrangeSharedRules() {
     do throws(TunnelError) {
-      try exemptEachOther()
+      try arrangeSharedRules()
     } catch {
       warn("\(error)")
     }
@@ -189,8 +201,8 @@ extension Tunnel {
   /// Whether there was anything to undo.
   private func undo(_ entry: Journal.Entry, _ others: [Journal.Entry]) throws(TunnelError) -> Bool {
     switch entry {
-    // One that was not added any more may have become another tunnel's.
-    case .rule(let rule) where !others.contains(entry):
+    // One that was not added any more may have become another tunnel's. Those of the block go with the journal.
+    case .rule(let rule) where !others.contains(entry) && !rule.isOfMarkedTable:
       tell("removing the rule \(rule)")
       let netlink = try openNetlink()
       do {

@@ -14,7 +14,7 @@ extension Tunnel {
       if try removeJournal() { return }
       throw TunnelError(absence())
     }
-    let rules = isServed ? try lostRules() : []
+    let rules = try lostRules(of: marksOfLost(isServed: isServed, hasTable: hasTable))
     endWatching()
     endAsking()
     if hasTable || !rules.isEmpty {
@@ -36,9 +36,10 @@ extension Tunnel {
       Fault.point()
     }
     if hasTable { try openFirewall() }
+    if ControlSocket.removeStale(interface) { tell("removed the socket that a dead daemon left") }
     releasePrograms()
     _ = try removeJournal()
-    tryExempting()
+    tryToArrangeSharedRules()
   }
 
   /// Removes a journal without entries, and returns whether there was one.
@@ -85,17 +86,27 @@ extension Tunnel {
     }
   }
 
-  /// The rules that 'wg6 up' made for this tunnel's default routes, known by their protocol number and the daemon's mark.
+  /// The marks of this tunnel's own datagrams: what the daemon says, and what the firewall table saves of them. The daemon may
+  /// be gone, or may have been told another since.
+  private func marksOfLost(isServed: Bool, hasTable: Bool) throws(TunnelError) -> Set<UInt32> {
+    var marks: Set<UInt32> = []
+    if isServed, let mark = try? RemoteDevice(interface: interface).status().firewallMark, mark != 0 {
+      marks.insert(mark)
+    }
+    guard hasTable else { return marks }
+    do throws(FirewallError) {
+      let name = FirewallRules(interface: interface).tableName
+      return marks.union(FirewallRules.savedMarks(in: try Firewall.listing(of: name)))
+    } catch {
+      throw TunnelError("\(error)")
+    }
+  }
+
+  /// The rules that 'wg6 up' made for routes of this tunnel, known by their protocol number and its marks.
   /// Throws if another program made such rules, as wg-quick does: without the interface these would stay, and all else that
   /// the program changed.
-  private func lostRules() throws(TunnelError) -> [PolicyRule] {
-    let mark: UInt32
-    do throws(RemoteDevice.Failure) {
-      mark = try RemoteDevice(interface: interface).status().firewallMark
-    } catch {
-      return []
-    }
-    guard mark != 0 else { return [] }
+  private func lostRules(of marks: Set<UInt32>) throws(TunnelError) -> [PolicyRule] {
+    guard !marks.isEmpty else { return [] }
     let netlink = try openNetlink()
     var claimed: Set<PolicyRule> = []
     for case .rule(let rule) in entriesOfOthers() { claimed.insert(rule) }
@@ -107,7 +118,7 @@ extension Tunnel {
       } catch {
         throw TunnelError(error)
       }
-      for rule in all where rule.isInverted && rule.mark == mark {
+      for rule in all where rule.isInverted && rule.mark.map(marks.contains) == true {
         guard own.contains(rule) else {
           throw TunnelError(
             "it has rules that 'wg6 up' did not make; if wg-quick brought it up, use 'wg-quick down'. Nothing was changed"
@@ -124,6 +135,8 @@ extension PolicyRule {
   /// The rules of a route of which this is the one that leads into the tunnel, in the order in which they are removed: those
   /// that ask the main table first are the next before it.
   func pair(among own: [PolicyRule]) -> [PolicyRule] {
+    // What stands before it may be another tunnel's as well, and is put in order in the end.
+    if isOfMarkedTable { return [self] }
     let before = own.filter { $0.isIPv6 == isIPv6 && ($0.priority ?? 0) < (priority ?? 0) }
       .sorted { ($0.priority ?? 0) < ($1.priority ?? 0) }
     let next = before.reversed().prefix { !$0.isInverted }.filter { other in

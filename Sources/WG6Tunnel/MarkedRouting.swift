@@ -6,11 +6,13 @@ import WG6Protocol
 /// their own, which unmarked packets alone are looked up in.
 ///
 /// A rule before each of these looks-up asks the main table for longer prefixes, as the longest wins there. For a default
-/// route these are wg-quick's two rules. A further route that an endpoint lies in has a pair of its length: its table counts
-/// from that length on, and the main table above it.
+/// route these are wg-quick's two rules. A further route that an endpoint lies in has a rule of its length in the block of all
+/// tunnels (`RuleOrder`): its table counts from that length on, and the main table above it.
 struct MarkedRouting: Equatable {
-  /// Whether all of a family goes through the tunnel.
+  /// The families whose table is asked about all addresses, but for what the main table knows better.
   var defaultFamilies: Set<Bool> = []
+  /// Those of them that have no default route, which is so with `lan` alone.
+  private(set) var narrowFamilies: Set<Bool> = []
   /// Whether the main table is asked before that about local addresses alone, as `lan` among the exclusions wants it.
   private(set) var asksLocalOnly = false
   /// Then the networks of the tunnel's own addresses are in the tunnel, also where the main table has longer routes to them.
@@ -19,7 +21,8 @@ struct MarkedRouting: Equatable {
   private(set) var lengths: [Bool: Set<Int>] = [:]
 
   init(
-    defaultFamilies: [Bool], asksLocalOnly: Bool = false, inner: [IPPrefix] = [], _ prefixes: [IPPrefix],
+    defaultFamilies: [Bool], narrow: [Bool] = [], asksLocalOnly: Bool = false, inner: [IPPrefix] = [],
+    _ prefixes: [IPPrefix],
     endpoints: [IPAddress]
   ) {
     self.asksLocalOnly = asksLocalOnly && !defaultFamilies.isEmpty
@@ -29,6 +32,7 @@ struct MarkedRouting: Equatable {
       }
     }
     self.defaultFamilies = Set(defaultFamilies)
+    narrowFamilies = self.defaultFamilies.intersection(narrow)
     add(prefixes, endpoints)
   }
 
@@ -40,6 +44,7 @@ struct MarkedRouting: Equatable {
         lengths[rule.isIPv6, default: []].insert(suppressed + 1)
       } else {
         defaultFamilies.insert(rule.isIPv6)
+        if rule.isOfNarrowTable { narrowFamilies.insert(rule.isIPv6) }
       }
     }
   }
@@ -67,25 +72,45 @@ struct MarkedRouting: Equatable {
     return rest.prefixes
   }
 
-  /// The table of the routes that an endpoint lies in; the default route's has the number of the mark.
-  static func table(of mark: UInt32) -> UInt32 { mark ^ 0x4000_0000 }
+  /// The kernel's own tables: unspecific, `default`, `main` and `local`.
+  private static let reserved: Set<UInt32> = [0, 253, 254, 255]
 
-  /// In the order in which they are added: each is looked at before those that were there before it.
+  private static func table(_ number: UInt32) -> UInt32 {
+    reserved.contains(number) ? number ^ 0x2000_0000 : number
+  }
+
+  /// The table of a default route, which has the number of the mark.
+  static func defaultTable(of mark: UInt32) -> UInt32 { table(mark) }
+
+  /// The table of other routes: those that an endpoint lies in, or all with `lan` where there is no default route.
+  static func table(of mark: UInt32) -> UInt32 { table(mark ^ 0x4000_0000) }
+
+  /// A family's rules in the order in which they are asked, but those of the block each without the one that asks the main
+  /// table before: tunnels share that (`RuleOrder.block`).
   func rules(mark: UInt32) -> [PolicyRule] {
     [false, true].flatMap { isIPv6 in
-      (defaultFamilies.contains(isIPv6) ? ofDefaultRoute(isIPv6, mark) : [])
-        + (lengths[isIPv6] ?? []).sorted().flatMap {
-          pair(isIPv6, mark, table: MarkedRouting.table(of: mark), length: $0)
-        }
+      (lengths[isIPv6] ?? []).sorted(by: >).map {
+        PolicyRule(
+          isIPv6: isIPv6, mark: mark, isInverted: true, table: MarkedRouting.table(of: mark),
+          suppressedPrefixLength: $0 - 1)
+      } + (defaultFamilies.contains(isIPv6) ? ofDefaultRoute(isIPv6, mark) : [])
     }
   }
 
   private func ofDefaultRoute(_ isIPv6: Bool, _ mark: UInt32) -> [PolicyRule] {
-    let rules = pair(isIPv6, mark, table: mark, length: 0)
-    guard asksLocalOnly else { return rules }
+    let table = table(isIPv6, mark)
+    let last = PolicyRule(isIPv6: isIPv6, mark: mark, isInverted: true, table: table)
+    guard asksLocalOnly else {
+      return [PolicyRule(isIPv6: isIPv6, table: NetlinkSocket.mainTable, suppressedPrefixLength: 0), last]
+    }
     let inner = innerNetworks.filter { $0.address.isIPv6 == isIPv6 }
-    return [rules[0]] + MarkedRouting.localRules(isIPv6: isIPv6)
-      + inner.map { PolicyRule(isIPv6: isIPv6, to: $0, table: mark) }
+    return inner.map { PolicyRule(isIPv6: isIPv6, to: $0, table: table) } + MarkedRouting.localRules(isIPv6: isIPv6)
+      + [last]
+  }
+
+  /// The table of a family that goes into it as a whole, or with `lan` as far as the tunnel takes it.
+  func table(_ isIPv6: Bool, _ mark: UInt32) -> UInt32 {
+    narrowFamilies.contains(isIPv6) ? MarkedRouting.table(of: mark) : MarkedRouting.defaultTable(of: mark)
   }
 
   /// The main table is asked about local addresses alone, and its answer counts only where the route is no wider than
@@ -95,20 +120,6 @@ struct MarkedRouting: Equatable {
       PolicyRule(isIPv6: isIPv6, to: $0, table: NetlinkSocket.mainTable, suppressedPrefixLength: $0.length - 1)
     }
   }
-
-  private func pair(_ isIPv6: Bool, _ mark: UInt32, table: UInt32, length: Int) -> [PolicyRule] {
-    [
-      PolicyRule(
-        isIPv6: isIPv6, mark: mark, isInverted: true, table: table,
-        suppressedPrefixLength: length == 0 ? nil : length - 1),
-      PolicyRule(isIPv6: isIPv6, table: NetlinkSocket.mainTable, suppressedPrefixLength: length),
-    ]
-  }
-}
-
-extension PolicyRule {
-  /// Whether it sends all but a tunnel's own datagrams into that tunnel's default route.
-  var isOfDefaultRoute: Bool { isInverted && suppressedPrefixLength == nil }
 }
 
 extension Tunnel {
@@ -146,25 +157,12 @@ extension Tunnel {
     try add(inTheWay.map { Route($0.prefix, table: MarkedRouting.table(of: mark)) }, via: link, netlink, &journal)
     var routing = MarkedRouting(journal.rules)
     routing.add(inTheWay.map(\.prefix), [endpoint])
-    let own: [PolicyRule]
-    do throws(NetlinkError) {
-      own = try netlink.present(journal.rules)
-    } catch {
-      throw TunnelError(error)
-    }
-    let changes = PolicyRule.changes(
-      from: own.filter { $0.isIPv6 == endpoint.isIPv6 },
-      to: routing.rules(mark: mark).filter { $0.isIPv6 == endpoint.isIPv6 })
-    for rule in changes.added { try add(rule, netlink, &journal) }
-    for rule in changes.removed {
-      do throws(NetlinkError) {
-        try netlink.removeRule(rule)
-      } catch {
-        if !error.isMissing { throw TunnelError(error) }
-      }
-    }
+    let known = journal.rules
+    let new = routing.rules(mark: mark).filter { rule in rule.isOfMarkedTable && !known.contains(where: rule.isMeant) }
+    try add(new, netlink, &journal)
+    try arrangeSharedRules()
     try remove(inTheWay, via: link, netlink)
-    let gone = Set(inTheWay.map(Journal.Entry.route) + changes.removed.map(Journal.Entry.rule))
+    let gone = Set(inTheWay.map(Journal.Entry.route))
     try replace(&journal, with: journal.entries.filter { !gone.contains($0) })
     watchOver(program)
   }

@@ -47,7 +47,7 @@ extension Tunnel {
       let turn = try takeTurn()
       let setup = try plan(order.file.configuration, endpoints.found)
       var journal = try begin(order.file.journalEntries(setup, endpoints) + remains.entries)
-      try arrangeExemptions()
+      try arrangeSharedRulesInTurn()
       _ = consume turn
       tellFindings(order.file, setup, endpoints)
       if setup.hasDefaultRoute, let mark = setup.mark { awaitPassage(of: mark, order.program) }
@@ -141,7 +141,7 @@ extension Tunnel {
       throw TunnelError(error)
     }
     try add(routes, via: link, netlink, &journal)
-    for rule in setup.rules { try add(rule, netlink, &journal) }
+    try add(setup.rules, netlink, &journal)
     reclaimPrograms(link)
     try checkSocket(wanted: configuration.listenPort ?? 0)
     try stopIfInterrupted()

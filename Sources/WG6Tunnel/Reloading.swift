@@ -81,7 +81,7 @@ extension Tunnel {
     if !changes.isEmpty { try write(.reloading, to: &journal) }
     if setup.hasDefaultRoute, let mark = setup.mark, !journal.contains(.exempt(mark)) {
       try write(.exempt(mark), to: &journal)
-      try exemptEachOther()
+      try arrangeSharedRules()
       awaitPassage(of: mark, program)
     }
     for change in changes { try carryOut(change, link, netlink, &journal) }
@@ -91,8 +91,9 @@ extension Tunnel {
     } catch {
       throw TunnelError(error)
     }
+    let marks = SharedRules.marks([journal.entries])
     try replace(&journal, with: journal.entriesAfterReload(file, setup, endpoints, rules: rules))
-    try exemptEachOther()
+    try arrangeSharedRules(former: marks)
     if !setup.rules.isEmpty || !setup.firewall.isEmpty { watchOver(program) } else { endWatching() }
     reclaimPrograms(link)
     if !endpoints.missing.isEmpty { askOn(program) }
@@ -122,7 +123,7 @@ extension Tunnel {
       case .addRoutes(let routes): try add(routes, via: link, netlink, &journal)
       case .setting(let name, let value): try set(name, to: value, &journal)
       case .restoreSetting(let name, let before): try restore(name, before)
-      case .addRule(let rule): try add(rule, netlink, &journal)
+      case .addRules(let rules): try add(rules, netlink, &journal)
       case .removeRule(let rule): try netlink.removeRule(rule)
       case .removeAddress(let address): try remove(address, from: link, netlink)
       case .derivedNetworks(let networks):

@@ -13,7 +13,7 @@ struct Setup {
   var mtuWarning: String?
   /// The longest first.
   var routes: [Route]
-  /// In the order in which they are added, which is the order of their priorities, the least urgent first.
+  /// Each family's in the order in which they are asked (`RuleOrder`).
   var rules: [PolicyRule]
   var settings: [(name: String, value: String)]
   /// Of the tunnel's own interface.
@@ -77,7 +77,8 @@ extension Setup {
     let fileMark = configuration.firewallMark.flatMap { $0 == 0 ? nil : $0 }
     let outer = configuration.peers.compactMap { $0.endpoint.flatMap { endpoints[$0] }?.address }
     routing = MarkedRouting(
-      defaultFamilies: defaultFamilies, asksLocalOnly: excludesLAN, inner: configuration.innerNetworks,
+      defaultFamilies: defaultFamilies, narrow: [false, true].filter { !uncut.hasDefaultRoute(isIPv6: $0) },
+      asksLocalOnly: excludesLAN, inner: configuration.innerNetworks,
       isAutomatic && !excludesLAN ? coverage.specificRoutes() : [], endpoints: outer + resolved)
     let needsMark = !routing.isEmpty || configuration.killSwitch != .off
     isMarkChosen = fileMark == nil && needsMark
@@ -93,7 +94,7 @@ extension Setup {
     (mtu, mtuWarning) = Setup.mtu(configuration, coverage, over: outer, machine)
 
     routes = Setup.routes(
-      coverage, configuration.table, defaultFamilies, mark: mark, past: outer + resolved,
+      coverage, configuration.table, routing, mark: mark, past: outer + resolved,
       beyondLAN: excludesLAN ? uncut : nil)
     rules = if let mark { routing.rules(mark: mark) } else { [] }
     // Answers to marked datagrams are looked up with the mark too, or the reverse path filter would drop them.
@@ -177,7 +178,7 @@ extension Setup {
   /// the others stand with the machine's own. Of `beyondLAN`, from which local networks are not cut out, all go to the default
   /// route's table: the main table's routes to local networks are asked before these, and no others.
   private static func routes(
-    _ coverage: Coverage, _ table: RouteTable, _ defaultFamilies: [Bool], mark: UInt32?, past outer: [IPAddress],
+    _ coverage: Coverage, _ table: RouteTable, _ routing: MarkedRouting, mark: UInt32?, past outer: [IPAddress],
     beyondLAN: Coverage?
   ) -> [Route] {
     switch table {
@@ -191,12 +192,14 @@ extension Setup {
           ? [Route(prefix, table: MarkedRouting.table(of: mark!))]
           : MarkedRouting.pieces(of: [prefix], around: outer).map { Route($0) }
       }
-      let own = defaultFamilies.flatMap { isIPv6 in
+      let own = [false, true].filter(routing.defaultFamilies.contains).flatMap { isIPv6 in
         let all = beyondLAN ?? coverage
-        return all.hasDefaultRoute(isIPv6: isIPv6)
+        let prefixes =
+          all.hasDefaultRoute(isIPv6: isIPv6)
           ? all.defaultRoutes(isIPv6: isIPv6)
           : all.specificRoutes().filter { $0.address.isIPv6 == isIPv6 }
-      }.map { Route($0, table: mark!) }
+        return prefixes.map { Route($0, table: routing.table(isIPv6, mark!)) }
+      }
       return (specific + own).sorted { $0.prefix.length > $1.prefix.length }
     }
   }

@@ -15,7 +15,8 @@ extension Tunnel {
     case addRoutes([Route])
     case setting(name: String, value: String)
     case restoreSetting(name: String, before: String)
-    case addRule(PolicyRule)
+    /// In the order in which they are asked.
+    case addRules([PolicyRule])
     case removeRule(PolicyRule)
     case removeAddress(InterfaceAddress)
     case resolver(ResolverRequest?)
@@ -32,7 +33,7 @@ extension Tunnel {
       case .setUp: ["up"]
       case .addRoutes(let routes): routes.map { "+ route \($0.prefix)\($0.tableText)" }
       case .setting(let name, let value), .restoreSetting(let name, let value): ["\(name) = \(value)"]
-      case .addRule(let rule): ["+ rule \(rule)"]
+      case .addRules(let rules): rules.map { "+ rule \($0)" }
       case .removeRule(let rule): ["- rule \(rule)"]
       case .removeAddress(let address): ["- address \(address)"]
       case .derivedNetworks(let networks):
@@ -63,7 +64,7 @@ extension Tunnel {
       // the kill switch lets both pass.
       if mark.former != 0 {
         bridges = setup.bridges(for: mark.new)
-        changes += bridges.map { .addRule($0) }
+        changes.append(.addRules(bridges))
         if let both = setup.firewall.lettingPass(mark.former) { changes.append(.firewall(both)) }
       }
       changes.append(.device(mark.difference))
@@ -85,7 +86,8 @@ extension Tunnel {
       changes.append(.routerAdvertisements(setup.routerAdvertisements))
     }
     changes += settingChanges(to: setup, journal)
-    changes += rules.added.map { .addRule($0) } + (rules.removed + bridges).map { .removeRule($0) }
+    if !rules.added.isEmpty { changes.append(.addRules(rules.added)) }
+    changes += (rules.removed + bridges).map { .removeRule($0) }
     if let mark, mark.new == 0 { changes.append(.device(mark.difference)) }
     changes += ways.last
 
@@ -169,36 +171,37 @@ extension Tunnel {
     return changes
   }
 
-  /// Rules of a family are a pair whose order counts: each is asked before those that were there before it. Where more is
-  /// different than that the last is missing, both are made anew.
   private func ruleChanges(
     to setup: Setup, _ netlink: borrowing NetlinkSocket, _ journal: borrowing Journal
   ) throws(NetlinkError) -> (added: [PolicyRule], removed: [PolicyRule]) {
-    let own = try netlink.present(journal.rules)
-    var added: [PolicyRule] = [], removed: [PolicyRule] = []
-    for isIPv6 in [false, true] {
-      let wanted = setup.rules.filter { $0.isIPv6 == isIPv6 }, present = own.filter { $0.isIPv6 == isIPv6 }
-      let changes = PolicyRule.changes(from: present, to: wanted)
-      added += changes.added
-      removed += changes.removed
-    }
-    return (added, removed)
+    PolicyRule.changes(from: try netlink.present(journal.rules), of: journal.rules, to: setup.rules)
   }
 }
 
 extension PolicyRule {
-  /// What makes of a family's rules those that are wanted: what is missing at the end, or all anew.
-  static func changes(from present: [PolicyRule], to wanted: [PolicyRule]) -> (
-    added: [PolicyRule], removed: [PolicyRule]
-  ) {
-    wanted.starts(with: present.map(\.withoutPriority))
-      ? (Array(wanted.dropFirst(present.count)), []) : (wanted, present)
-  }
-
-  var withoutPriority: PolicyRule {
-    var rule = self
-    rule.priority = nil
-    return rule
+  /// What makes of a tunnel's rules those that are wanted. Those of a family's table are asked in an order: where others are
+  /// wanted, all are made anew, and what another program took gets its former priority. Those of the block each stand for
+  /// themselves.
+  ///
+  /// - Parameter own: those that the tunnel made, of which `present` are there.
+  static func changes(
+    from present: [PolicyRule], of own: [PolicyRule], to wanted: [PolicyRule]
+  ) -> (added: [PolicyRule], removed: [PolicyRule]) {
+    let marked = (present: present.filter(\.isOfMarkedTable), wanted: wanted.filter(\.isOfMarkedTable))
+    var added = marked.wanted.filter { rule in !marked.present.contains(where: rule.isMeant) }
+    var removed = marked.present.filter { !marked.wanted.contains($0.withoutPriority) }
+    for isIPv6 in [false, true] {
+      func group(_ rules: [PolicyRule]) -> [PolicyRule] { rules.filter { $0.isIPv6 == isIPv6 && !$0.isOfMarkedTable } }
+      let (present, own, wanted) = (group(present), group(own), group(wanted))
+      // In the journal, what was restored stands last.
+      if own.sorted(by: { $0.priority ?? 0 < $1.priority ?? 0 }).map(\.withoutPriority) == wanted {
+        added += own.filter { !present.contains($0) }
+        continue
+      }
+      added += wanted
+      removed += present
+    }
+    return (added, removed)
   }
 }
 

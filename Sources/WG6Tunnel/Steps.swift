@@ -160,32 +160,41 @@ extension Tunnel {
     Fault.point()
   }
 
-  /// Rules of several tunnels may be alike but for their priority. It is the one that the kernel would choose, chosen
-  /// here so that the journal tells which of them is this tunnel's.
-  func add(_ rule: PolicyRule, _ netlink: borrowing NetlinkSocket, _ journal: inout Journal) throws(TunnelError) {
-    tell("rule \(rule)")
-    do {
-      let turn = try takeTurn()
-      var rule = rule
-      rule.priority = try netlink.nextRulePriority(isIPv6: rule.isIPv6)
-      let chosen = rule
-      try make(.rule(chosen), in: &journal) { () throws(TunnelError) in
-        // No datagram of another tunnel meets the rule before its exemption.
-        if chosen.isOfDefaultRoute { try arrangeExemptions() }
-        do throws(NetlinkError) {
-          try netlink.addRule(chosen)
-        } catch {
-          throw TunnelError("the rule '\(chosen)': \(error.reason)")
-        }
+  /// Rules of several tunnels may be alike but for their priority. It is chosen here, so that the journal tells which of them
+  /// is this tunnel's. Those of the block are put there with those of all other tunnels.
+  ///
+  /// - Parameter rules: in the order in which they are asked; those that have a priority keep it.
+  func add(
+    _ rules: [PolicyRule], _ netlink: borrowing NetlinkSocket, _ journal: inout Journal
+  ) throws(TunnelError) {
+    guard !rules.isEmpty else { return }
+    for rule in rules { tell("rule \(rule)") }
+    let turn = try takeTurn()
+    var chosen = rules.filter { $0.priority != nil }
+    var places: [Bool: UInt32] = [:]
+    for isIPv6 in [false, true] {
+      let group = rules.filter { $0.isIPv6 == isIPv6 && $0.priority == nil && !$0.isOfMarkedTable }
+      guard !group.isEmpty else { continue }
+      do throws(NetlinkError) {
+        let placed = RuleOrder(try netlink.rulePlaces(isIPv6: isIPv6)).placing(group)
+        places[isIPv6] = placed.first?.priority
+        chosen += placed
+      } catch {
+        throw TunnelError(error)
       }
-      _ = consume turn
-    } catch let error as NetlinkError {
-      throw TunnelError("the rule '\(rule)': \(error.reason)")
-    } catch let error as TunnelError {
-      throw error
-    } catch {
-      throw TunnelError("\(error)")
     }
+    try write(rules.filter(\.isOfMarkedTable).map { .rule($0) } + chosen.map { .rule($0) }, to: &journal)
+    // No datagram of another tunnel meets a rule before its exemption, or before the routes that are more specific.
+    try arrangeSharedRulesInTurn(before: places)
+    for rule in chosen {
+      do throws(NetlinkError) {
+        try netlink.addRule(rule)
+      } catch {
+        throw TunnelError("the rule '\(rule)': \(error.reason)")
+      }
+      Fault.point()
+    }
+    _ = consume turn
   }
 
   /// Who can do what is asked.

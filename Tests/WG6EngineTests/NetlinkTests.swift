@@ -167,10 +167,10 @@ struct `Addresses, routes and rules` {
     try ours.inside {
       let netlink = try NetlinkSocket()
       for rule in rules {
-        var expected = rule
-        expected.priority = try rule.priority ?? netlink.nextRulePriority(isIPv6: isIPv6)
         try netlink.addRule(rule)
-        #expect(try netlink.rules(isIPv6: isIPv6).contains(expected))
+        #expect(try netlink.rules(isIPv6: isIPv6).contains(where: rule.isMeant))
+        let places = try netlink.rulePlaces(isIPv6: isIPv6)
+        #expect(places.contains { $0.isOwn && $0.rule.map(rule.isMeant) == true && $0.priority == $0.rule?.priority })
       }
     }
     let text = try ours.ipText("-d \(family) rule show")

@@ -35,8 +35,8 @@ import WG6Protocol
       setup.routes == [Route(prefix("10.0.0.0/8"), table: 254), Route(prefix("::/0"), table: 51821)])
     #expect(setup.rules.count == 2)
     #expect(setup.rules.allSatisfy { $0.isIPv6 })
-    #expect(setup.rules[0].isInverted && setup.rules[0].mark == 51821 && setup.rules[0].table == 51821)
-    #expect(setup.rules[1].suppressedPrefixLength == 0 && setup.rules[1].table == 254)
+    #expect(setup.rules[0].suppressedPrefixLength == 0 && setup.rules[0].table == 254)
+    #expect(setup.rules[1].isInverted && setup.rules[1].mark == 51821 && setup.rules[1].table == 51821)
     #expect(setup.settings.isEmpty)
     #expect(setup.firewall.savesMarks)
   }
@@ -119,10 +119,8 @@ import WG6Protocol
       ])
     #expect(
       split.rules.map(\.description) == [
-        "not from all fwmark 0xca6c lookup \(table) suppress_prefixlength 23",
-        "from all lookup main suppress_prefixlength 24",
         "not from all fwmark 0xca6c lookup \(table) suppress_prefixlength 31",
-        "from all lookup main suppress_prefixlength 32",
+        "not from all fwmark 0xca6c lookup \(table) suppress_prefixlength 23",
       ])
     #expect(split.rules.allSatisfy { !$0.isIPv6 && !$0.isOfDefaultRoute })
     #expect(split.mark == 51820 && split.isMarkChosen && split.device.firewallMark == 51820)
@@ -135,7 +133,7 @@ import WG6Protocol
       whole.routes == [
         Route(prefix("192.0.2.0/24"), table: MarkedRouting.table(of: 7)), Route(prefix("0.0.0.0/0"), table: 7),
       ])
-    #expect(whole.rules.map(\.suppressedPrefixLength) == [nil, 0, 23, 24] && whole.hasDefaultRoute)
+    #expect(whole.rules.map(\.suppressedPrefixLength) == [23, 0, nil] && whole.hasDefaultRoute)
 
     for (settings, address) in [("Table = 77", "192.0.2.1"), ("Table = off", "192.0.2.1"), ("", "192.0.3.1")] {
       let other = try setup(settings, peer + "192.0.2.0/24", endpoints: [endpoint: address])
@@ -144,7 +142,7 @@ import WG6Protocol
     }
     let six = try setup(
       "", "Endpoint = a.example:1\nAllowedIPs = fd00::/8, 10.0.0.0/8", endpoints: ["a.example:1": "fd00::1"])
-    #expect(six.rules.count == 2 && six.rules.allSatisfy(\.isIPv6) && six.settings.isEmpty && six.firewall.savesMarks)
+    #expect(six.rules.count == 1 && six.rules.allSatisfy(\.isIPv6) && six.settings.isEmpty && six.firewall.savesMarks)
   }
 
   @Test func `what rules lead past is read from them, and grows in order`() {
@@ -155,10 +153,17 @@ import WG6Protocol
     let before = routing.rules(mark: 9)
     routing.add([prefix("10.0.0.0/12"), prefix("10.1.0.0/24")], [address("10.1.0.1")])
     let after = routing.rules(mark: 9).filter { !$0.isIPv6 }
-    #expect(after.compactMap { $0.isInverted ? nil : $0.suppressedPrefixLength } == [8, 12, 16, 24])
-    let changes = PolicyRule.changes(from: before.filter { !$0.isIPv6 }, to: after)
-    #expect(changes.added == after && changes.removed == before.filter { !$0.isIPv6 })
-    #expect(PolicyRule.changes(from: Array(after.prefix(4)), to: after).added == Array(after.dropFirst(4)))
+    #expect(after.map(\.suppressedPrefixLength) == [23, 15, 11, 7])
+    // What is in the block stays there.
+    let changes = PolicyRule.changes(from: before, of: before, to: routing.rules(mark: 9))
+    #expect(changes.added.map(\.suppressedPrefixLength) == [23, 11] && changes.removed.isEmpty)
+    let six = before.filter { $0.isIPv6 && !$0.isOfMarkedTable }
+    let taken = before.filter { $0 != six[0] }
+    let restored = PolicyRule.changes(from: taken, of: before, to: before)
+    #expect(restored.added == [six[0]] && restored.removed.isEmpty)
+    let other = routing.rules(mark: 10)
+    let anew = PolicyRule.changes(from: taken, of: before, to: other)
+    #expect(anew.added == other && Set(anew.removed) == Set(taken))
   }
 
   @Test(arguments: [
@@ -232,7 +237,6 @@ import WG6Protocol
     let setup = try setup("ExcludedIPs = lan", "AllowedIPs = 0.0.0.0/0, ::/0", machine: Self.around)
     #expect(
       setup.rules.map(\.description) == [
-        "not from all fwmark 0xca6c lookup 51820",
         "from all to 10.0.0.0/8 lookup main suppress_prefixlength 7",
         "from all to 100.64.0.0/10 lookup main suppress_prefixlength 9",
         "from all to 169.254.0.0/16 lookup main suppress_prefixlength 15",
@@ -241,6 +245,7 @@ import WG6Protocol
         "not from all fwmark 0xca6c lookup 51820",
         "from all to fc00::/7 lookup main suppress_prefixlength 6",
         "from all to fe80::/10 lookup main suppress_prefixlength 9",
+        "not from all fwmark 0xca6c lookup 51820",
       ])
     // Nothing is cut out of the routes: they hold when the machine is in another network.
     #expect(setup.routes.map { "\($0.prefix) \($0.table)" } == ["0.0.0.0/0 51820", "::/0 51820"])
@@ -266,9 +271,9 @@ import WG6Protocol
       }
       #expect(setup.inTheTunnel.map { "\($0)" } == ["10.66.0.0/25", "10.0.0.0/8", "fd66::/65"])
       if excluded.isEmpty { continue }
-      // Asked before all rules to local networks: added behind them.
-      let last = [false, true].compactMap { isIPv6 in setup.rules.last { $0.isIPv6 == isIPv6 }?.description }
-      #expect(last == ["from all to 10.66.0.0/24 lookup 51820", "from all to fd66::/64 lookup 51820"])
+      // Asked before all rules to local networks.
+      let first = [false, true].compactMap { isIPv6 in setup.rules.first { $0.isIPv6 == isIPv6 }?.description }
+      #expect(first == ["from all to 10.66.0.0/24 lookup 51820", "from all to fd66::/64 lookup 51820"])
       let taken = PrefixSet(
         setup.device.peers.flatMap(\.allowedIPs).compactMap { if case .add(let prefix) = $0 { prefix } else { nil } })
       for text in ["10.66.0.1", "fd66::1"] { #expect(taken.contains(address(text)), "\(text)") }
@@ -279,8 +284,9 @@ import WG6Protocol
   @Test func `with lan excluded a split tunnel has its routes in a table of its own as well`() throws {
     let peer = "AllowedIPs = 8.0.0.0/6, 192.168.0.0/16\nEndpoint = a.example:1"
     let setup = try setup("ExcludedIPs = lan", peer, endpoints: ["a.example:1": "8.8.8.8"], machine: Self.around)
-    let own = setup.routes.filter { $0.table == 51820 }.map { "\($0.prefix)" }
-    #expect(own == ["192.168.0.0/16", "8.0.0.0/6"])
+    // Not the number of a default route's table, which is asked after it.
+    let own = setup.routes.filter { $0.table == MarkedRouting.table(of: 51820) }.map { "\($0.prefix)" }
+    #expect(own == ["192.168.0.0/16", "8.0.0.0/6"] && setup.rules.last?.isOfNarrowTable == true)
     let main = PrefixSet(setup.routes.filter { $0.table == 254 }.map(\.prefix))
     #expect(main.contains(address("192.168.2.1")) && !main.contains(address("192.168.1.1")))
     #expect(main.contains(address("8.8.8.9")) && !main.contains(address("8.8.8.8")))

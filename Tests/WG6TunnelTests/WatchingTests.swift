@@ -54,20 +54,20 @@ import WG6Linux
   }
 
   @Test func `each default route leaves out the marks of all other tunnels that have one, in every family`() {
-    #expect(Exemptions.needed([]).isEmpty)
-    #expect(Exemptions.needed([Self.tunnel(1, (90, 80)), [.mark(9), .daemon]]).isEmpty)
+    #expect(SharedRules.exemptions([]).isEmpty)
+    #expect(SharedRules.exemptions([Self.tunnel(1, (90, 80)), [.mark(9), .daemon]]).isEmpty)
     // All of IPv4 over IPv6, and all of IPv6 over IPv4.
     let (four, six) = (Self.tunnel(4, (90, nil)), Self.tunnel(6, (nil, 80)))
     let expected: Set = [
       RuleExemption(isIPv6: false, mark: 6, passed: 90), RuleExemption(isIPv6: false, mark: nil, passed: 90),
       RuleExemption(isIPv6: true, mark: 4, passed: 80), RuleExemption(isIPv6: true, mark: nil, passed: 80),
     ]
-    #expect(Exemptions.needed([four, six]) == expected)
-    #expect(Exemptions.needed([six, four]) == expected)
-    let three = Exemptions.needed([Self.tunnel(1, (90, 90)), Self.tunnel(2, (80, 80)), Self.tunnel(3, (70, 70))])
+    #expect(SharedRules.exemptions([four, six]) == expected)
+    #expect(SharedRules.exemptions([six, four]) == expected)
+    let three = SharedRules.exemptions([Self.tunnel(1, (90, 90)), Self.tunnel(2, (80, 80)), Self.tunnel(3, (70, 70))])
     #expect(three.count == 2 * (3 * 2 + 3))
     // The same mark twice needs none.
-    #expect(Exemptions.needed([Self.tunnel(1, (90, 90)), Self.tunnel(1, (80, 80))]).isEmpty)
+    #expect(SharedRules.exemptions([Self.tunnel(1, (90, 90)), Self.tunnel(1, (80, 80))]).isEmpty)
   }
 
   @Test func `other tunnels come and go without a change to what a table is known by`() {

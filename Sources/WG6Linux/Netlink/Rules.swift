@@ -44,6 +44,21 @@ public struct PolicyRule: Hashable, Sendable, CustomStringConvertible {
   }
 }
 
+/// One of a family's rules, wherever it comes from.
+public struct RulePlace: Hashable, Sendable {
+  public var priority: UInt32
+  /// Whether wg6 made it, for whichever tunnel.
+  public var isOwn: Bool
+  /// What it says; `nil` where a `PolicyRule` can't say that in full.
+  public var rule: PolicyRule?
+
+  public init(priority: UInt32, isOwn: Bool, rule: PolicyRule?) {
+    self.priority = priority
+    self.isOwn = isOwn
+    self.rule = rule
+  }
+}
+
 // libnl-route-3 3.7 knows neither suppress_prefixlength nor the inversion.
 extension NetlinkSocket {
   /// Adds the rule. Throws `isExisting` where it is there with the same priority, and `isUnsupported` where the kernel
@@ -65,11 +80,14 @@ extension NetlinkSocket {
     unsafe try NetlinkTrain.send(request.message, for: operation, explain: rule.explanation)
   }
 
-  /// The priority that the kernel gives now to a rule that names none: it then stands before all others but the first.
-  /// `nil` where the kernel leaves that open.
-  public func nextRulePriority(isIPv6: Bool) throws(NetlinkError) -> UInt32? {
-    let priorities = try readRules(isIPv6: isIPv6) { $0.number(FRA_PRIORITY, behind: fib_rule_hdr.self) ?? 0 }
-    return priorities.count > 1 && priorities[1] > 0 ? priorities[1] - 1 : nil
+  /// All rules of a family in their order. None where the kernel has no policy routing of this family.
+  public func rulePlaces(isIPv6: Bool) throws(NetlinkError) -> [RulePlace] {
+    try readRules(isIPv6: isIPv6) { answer in
+      RulePlace(
+        priority: answer.number(FRA_PRIORITY, behind: fib_rule_hdr.self) ?? 0,
+        isOwn: answer.byte(FRA_PROTOCOL, behind: fib_rule_hdr.self) == RouteEntry.ownProtocol,
+        rule: PolicyRule(answer, isIPv6: isIPv6))
+    }
   }
 
   /// The rules of a family in their order: those that a `PolicyRule` can say in full. None where the kernel has no policy

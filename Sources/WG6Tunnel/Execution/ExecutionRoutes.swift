@@ -19,16 +19,18 @@ struct ExecutionRoutes {
     }
   }
 
-  /// A rule that stands before all others but its like stays where it is: the kernel makes room for a further one by
-  /// counting priorities down, and they end at 0.
+  /// A rule that stands before all others but its like stays where it is.
   private func putRuleFirst(_ netlink: borrowing NetlinkSocket, isIPv6: Bool) throws(NetlinkError) {
-    let rules = try netlink.rules(isIPv6: isIPv6)
+    let places = try netlink.rulePlaces(isIPv6: isIPv6)
+    let rules = places.compactMap(\.rule)
     let foremost = rules.drop { $0.priority == 0 }.prefix(while: \.isOfExecution)
     var present = rules.filter { $0.isRule(of: way, link.name) }
     if let first = present.first, foremost.contains(first) {
       present.removeFirst()
     } else {
-      try netlink.addRule(ExecutionRoutes.rule(of: way, link.name, isIPv6: isIPv6))
+      var rule = ExecutionRoutes.rule(of: way, link.name, isIPv6: isIPv6)
+      rule.priority = RuleOrder(places).ofMarks
+      try netlink.addRule(rule)
     }
     for rule in present { try ExecutionRoutes.remove(rule, netlink) }
   }

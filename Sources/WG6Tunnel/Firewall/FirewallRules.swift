@@ -129,6 +129,11 @@ public struct FirewallRules: Hashable, Sendable {
     return "meta mark 0x" + String(repeating: "0", count: 8 - digits.count) + digits + " accept"
   }
 
+  /// The marks that a table saves in conntrack, as nft lists it.
+  static func savedMarks(in listing: String) -> Set<UInt32> {
+    Set(listing.matches(of: /ct mark set 0x([0-9a-f]+)/).compactMap { UInt32($0.1, radix: 16) })
+  }
+
   var quotedInterface: String { "\"\(interface)\"" }
 
   /// Only datagrams of the tunnel's own flows are marked; marks of others stay as they are.

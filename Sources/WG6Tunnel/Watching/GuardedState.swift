@@ -56,7 +56,7 @@ struct GuardedState: ~Copyable {
     } catch {
       throw TunnelError(error)
     }
-    return try tunnel.lacksExemptions() ? .damaged : .fine
+    return try tunnel.lacksSharedRules() ? .damaged : .fine
   }
 
   /// Restores what is missing, and says what that was; `nil` where there is nothing to guard any more. Nobody else changes
@@ -68,7 +68,8 @@ struct GuardedState: ~Copyable {
     noteForeign(now.foreign)
     if try restoreTable(now, isChanged) { restored.append("the firewall table") }
     // Before the rules that they lead past.
-    if try tunnel.exemptEachOther(), !isChanged { restored.append("what leads other tunnels' datagrams past this one") }
+    let shared = try tunnel.arrangeSharedRules()
+    if !isChanged { restored += shared }
     do throws(NetlinkError) {
       let netlink = try NetlinkSocket()
       if isChanged {
@@ -190,6 +191,7 @@ struct GuardedState: ~Copyable {
 /// What the journal says, and the kernel.
 private struct Present {
   let entries: [Journal.Entry]
+  /// But for those of the block, which all tunnels share.
   let rules: [PolicyRule]
   /// In the tables that the rules lead to.
   let routes: Set<Route>
@@ -230,7 +232,7 @@ private struct Present {
     }
     guard link != nil || filter?.killSwitch != nil else { return nil }
     entries = journal.entries
-    rules = link == nil ? [] : journal.rules
+    rules = link == nil ? [] : journal.rules.filter { !$0.isOfMarkedTable }
     let tables = Set(journal.rules.filter(\.isInverted).map(\.table))
     routes = Set(
       journal.entries.compactMap { entry in
