@@ -85,6 +85,8 @@ struct Up: ParsableCommand {
   /// that were on their way, in the part of the stack that it had: so it is never part of its caller.
   @inline(never)
   private func bringUp(_ interface: String, _ source: ConfigurationSource) throws -> Serving {
+    // Whoever reads what is told may go before the end.
+    signal(SIGPIPE, SIG_IGN)
     let progress = Progress(interface, isVerbose: verbose)
     progress.tell("reading \(source.path)")
     var order = UpOrder(
