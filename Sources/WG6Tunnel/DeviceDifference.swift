@@ -9,6 +9,8 @@ struct DeviceDifference {
   /// What it changes, a line each, for people.
   private(set) var lines: [String] = []
   private var formerMark: UInt32 = 0
+  /// Of the peers in `update`, by their keys: what people call them, and what is changed of those that there were.
+  private var details: [PublicKey: (name: String, words: [String])] = [:]
 
   var isEmpty: Bool { lines.isEmpty }
 
@@ -88,6 +90,39 @@ struct DeviceDifference {
     return (formerMark, mark, part)
   }
 
+  /// The endpoints of peers that lie `inside`, taken out of the rest: the ways to them have to be made first. `nil` where there
+  /// are none.
+  mutating func takeEndpoints(where isInside: (IPAddress) -> Bool) -> DeviceDifference? {
+    var part = DeviceDifference()
+    for index in update.peers.indices.reversed() {
+      let peer = update.peers[index]
+      guard let endpoint = peer.endpoint, isInside(endpoint.address), var detail = details[peer.publicKey] else {
+        continue
+      }
+      let line = DeviceDifference.line(detail), text = "endpoint \(endpoint.displayText)"
+      var move = PeerUpdate(peer.publicKey)
+      move.endpoint = endpoint
+      part.update.peers.insert(move, at: 0)
+      part.lines.insert(DeviceDifference.line((detail.name, [text])), at: 0)
+      update.peers[index].endpoint = nil
+      // A new peer has no words, and stays without its endpoint for now.
+      guard let place = detail.words.firstIndex(of: text), let number = lines.firstIndex(of: line) else { continue }
+      detail.words.remove(at: place)
+      details[peer.publicKey] = detail
+      if detail.words.isEmpty {
+        update.peers.remove(at: index)
+        lines.remove(at: number)
+      } else {
+        lines[number] = DeviceDifference.line(detail)
+      }
+    }
+    return part.isEmpty ? nil : part
+  }
+
+  private static func line(_ detail: (name: String, words: [String])) -> String {
+    "peer \(detail.name): \(detail.words.joined(separator: ", "))"
+  }
+
   private init() {}
 
   /// What each peer has after all updates, in the order of their first.
@@ -136,6 +171,7 @@ struct DeviceDifference {
     change.replacesAllowedIPs = true
     change.allowedIPs = peer.allowedIPs.sorted().map { .add($0) }
     update.peers.append(change)
+    details[key] = (name, [])
     lines.append("+ peer \(name)")
   }
 
@@ -181,6 +217,7 @@ struct DeviceDifference {
     }
     guard !words.isEmpty else { return }
     update.peers.append(change)
-    lines.append("peer \(name): \(words.joined(separator: ", "))")
+    details[current.publicKey] = (name, words)
+    lines.append(DeviceDifference.line((name, words)))
   }
 }

@@ -50,7 +50,8 @@ extension Tunnel {
   }
 
   /// What makes the tunnel that there is, by the journal and by the kernel, what `setup` says: first all that is new, then
-  /// away with what is old, so that no packet is without a way in between.
+  /// away with what is old, so that no packet is without a way in between. An endpoint that lies in a route through the tunnel
+  /// comes last: only then do the tunnel's own datagrams go past that route.
   func changes(
     to setup: Setup, _ device: DeviceDifference, _ link: Link, _ netlink: borrowing NetlinkSocket,
     _ journal: borrowing Journal
@@ -75,6 +76,9 @@ extension Tunnel {
     if journal.contains(.reloading) || journal.derivedNetworks != setup.derivedNetworks {
       changes.append(.derivedNetworks(setup.derivedNetworks))
     }
+    let inside = device.takeEndpoints { endpoint in
+      setup.routes.contains { $0.prefix.address.isIPv6 == endpoint.isIPv6 && $0.prefix.contains(endpoint) }
+    }
     if !device.isEmpty { changes.append(.device(device)) }
     let ways = try wayChanges(to: setup, link, netlink, journal)
     let rules = try ruleChanges(to: setup, netlink, journal)
@@ -90,6 +94,7 @@ extension Tunnel {
     changes += (rules.removed + bridges).map { .removeRule($0) }
     if let mark, mark.new == 0 { changes.append(.device(mark.difference)) }
     changes += ways.last
+    if let inside { changes.append(.device(inside)) }
 
     var request: String?
     for case .resolverRequest(let text) in journal.entries { request = text }

@@ -86,6 +86,36 @@ import WG6Protocol
     #expect(without.update.peers.first?.endpoint == file)
   }
 
+  @Test func `endpoints that lie inside are taken out of the rest, of peers that there were and of new ones`() throws {
+    let text =
+      own + peer(1, "Endpoint = a.example:1\nPersistentKeepalive = 5") + peer(2, "Endpoint = b.example:1")
+      + peer(3, "Endpoint = b.example:1\nAllowedIPs = 10.3.0.0/16") + peer(4, "Endpoint = a.example:1")
+    let inside = Endpoint(address: address("192.0.2.1"), port: 1),
+      outside = Endpoint(address: address("203.0.113.1"), port: 1)
+    var difference = try difference(
+      status(
+        present(1, endpoint: "198.51.100.7"), present(2, endpoint: "198.51.100.8"), present(4, endpoint: "198.51.100.9")
+      ),
+      text, endpoints: ["a.example:1": inside, "b.example:1": outside], moved: [peerKey(1), peerKey(2), peerKey(4)])
+    let none = difference.takeEndpoints { _ in false }
+    #expect(none == nil)
+    let near = difference.takeEndpoints { $0 == inside.address }
+    let last = try #require(near)
+    #expect(last.update.peers.map(\.publicKey) == [peerKey(1), peerKey(4)])
+    #expect(last.update.peers.allSatisfy { $0.endpoint == inside && $0.persistentKeepalive == nil })
+    #expect(last.lines.count == 2 && last.lines.allSatisfy { $0.hasSuffix(": endpoint 192.0.2.1:1") }, "\(last.lines)")
+    #expect(difference.update.peers.map(\.publicKey) == [peerKey(1), peerKey(2), peerKey(3)])
+    #expect(difference.update.peers.map(\.endpoint) == [nil, outside, outside])
+    #expect(difference.lines.count == 3 && difference.lines[0].hasSuffix(": keepalive 5 s"), "\(difference.lines)")
+
+    let far = difference.takeEndpoints { $0 == outside.address }
+    let new = try #require(far)
+    #expect(new.update.peers.map(\.publicKey) == [peerKey(2), peerKey(3)] && new.lines.count == 2)
+    #expect(difference.update.peers.map(\.publicKey) == [peerKey(1), peerKey(3)])
+    #expect(difference.update.peers[1].endpoint == nil && difference.update.peers[1].allowedIPs.count == 1)
+    #expect(difference.lines.count == 2 && difference.lines[1].hasPrefix("+ peer"))
+  }
+
   @Test func `a prefix that moves from one peer to the other is given in one update`() throws {
     let text = own + peer(1, "AllowedIPs = 10.1.0.0/16") + peer(2, "AllowedIPs = 10.0.0.0/8")
     let difference = try difference(status(present(1, "10.0.0.0/8", "10.1.0.0/16"), present(2)), text)
