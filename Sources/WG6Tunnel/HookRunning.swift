@@ -96,6 +96,14 @@ public enum FileOwnership {
     return nil
   }
 
+  /// Which file was read from `descriptor`, and when it was changed last: another text for other contents.
+  public static func version(of descriptor: Int32) -> String? {
+    var status = stat()
+    guard unsafe fstat(descriptor, &status) == 0 else { return nil }
+    let changed = status.st_mtim
+    return "\(status.st_dev):\(status.st_ino):\(status.st_size):\(changed.tv_sec).\(changed.tv_nsec)"
+  }
+
   /// A link that has come there since is refused for its mode, which is everybody's.
   private static func problem(of path: String, _ status: stat, isDirectory: Bool) -> String? {
     if status.st_uid != 0 { return "\(path) belongs to user \(status.st_uid)" }

@@ -14,6 +14,10 @@ struct Journal: ~Copyable {
     case namespace(UInt64)
     /// The configuration file's path.
     case file(String)
+    /// Which contents of it were carried out, as `TunnelFile.version` has it.
+    case fileVersion(String)
+    /// What `lan` stood for.
+    case lan([IPPrefix])
     /// The mark of the tunnel's own datagrams, where it was not the file that chose it.
     case mark(UInt32)
     /// The mark of the tunnel's own datagrams, which other tunnels' default routes and kill switches let pass.

@@ -12,6 +12,8 @@ extension Journal.Entry {
     switch self {
     case .namespace(let number): "namespace \(number)"
     case .file(let path): "file \(path)"
+    case .fileVersion(let version): "file-version \(version)"
+    case .lan(let networks): "lan \(networks.map(\.description).joined(separator: ","))"
     case .mark(let mark): "mark \(mark)"
     case .exempt(let mark): "exempt \(mark)"
     case .preDown(let command): "predown \(command)"
@@ -51,6 +53,12 @@ extension Journal.Entry {
       guard let number = UInt64(rest) else { return nil }
       self = .namespace(number)
     case ("file", _): self = .file(String(rest))
+    case ("file-version", _): self = .fileVersion(String(rest))
+    case ("lan", _):
+      let words = rest.split(separator: ",")
+      let networks = words.compactMap { IPPrefix(String($0)) }
+      guard networks.count == words.count else { return nil }
+      self = .lan(networks)
     case ("mark", _):
       guard let mark = UInt32(rest) else { return nil }
       self = .mark(mark)

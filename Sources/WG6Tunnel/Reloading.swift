@@ -14,15 +14,34 @@ extension Tunnel {
   ///   - program: this program's own path, to ask on for names that have no address yet.
   ///   - reading: reads the file, first for its names, and again when no other command can change the tunnel any more: the
   ///     last to change it has read it last.
+  ///   - followsNetworks: the local networks have changed, and nothing else is to: names are not looked up, and a file that
+  ///     has other contents than were carried out last is left for another `reload`.
   public func reload(
-    isTrial: Bool, program: String, name: (PublicKey) -> String, reading: (_ isLast: Bool) throws -> TunnelFile
+    isTrial: Bool, followsNetworks: Bool = false, program: String, name: (PublicKey) -> String,
+    reading: (_ isLast: Bool) throws -> TunnelFile
   ) throws -> [String] {
     // A name server may take long to answer, and other commands should not wait for that.
-    let endpoints = try reading(false).endpoints(known: foundEndpoints(), retries: 0) { _, _ in }
+    let first = try reading(false)
+    let known = try foundEndpoints()
+    let earlier = followsNetworks ? Endpoints(first.configuration, known) : Endpoints()
+    let endpoints = try first.endpoints(known: known, earlier: earlier, retries: 0) { _, _ in }
     try stopIfInterrupted()
     let lock = try lock()
     defer { lock.release() }
-    return try follow(reading(true), endpoints, isTrial: isTrial, program: program, name: name)
+    let file = try reading(true)
+    if followsNetworks { try requireSame(file) }
+    return try follow(file, endpoints, isTrial: isTrial, program: program, name: name)
+  }
+
+  private func requireSame(_ file: TunnelFile) throws(TunnelError) {
+    guard let journal = try readJournal() else { return }
+    var version: String?
+    for case .fileVersion(let text) in journal.entries { version = text }
+    guard version == file.version else {
+      throw TunnelError(
+        "the local networks are others now, and \(file.path) has been changed since it was carried out: 'wg6 reload "
+          + "\(interface)' follows both")
+    }
   }
 
   /// What the names of endpoints were found to be last.
@@ -172,6 +191,13 @@ extension Tunnel {
 }
 
 extension Endpoints {
+  /// What the names of a file were found to be before.
+  fileprivate init(_ configuration: ConfigurationFile, _ known: [String: Endpoint]) {
+    for peer in configuration.peers {
+      if let name = peer.endpoint, let endpoint = known[name.text] { found[name] = endpoint }
+    }
+  }
+
   /// Peers whose endpoint's name stands for another address than it did.
   func moved(_ configuration: ConfigurationFile, since known: [String: Endpoint]) -> Set<PublicKey> {
     let peers = configuration.peers.filter { peer in

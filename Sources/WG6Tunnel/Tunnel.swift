@@ -56,6 +56,8 @@ public struct TunnelFile {
   public let path: String
   /// As messages call it.
   public let shownPath: String
+  /// The same for the same contents; `nil` where it is not known.
+  public let version: String?
   /// Whether its commands may be run; see `FileOwnership`.
   public let runsHooks: Bool
   /// Says what is strange about the file, on this machine.
@@ -64,13 +66,14 @@ public struct TunnelFile {
   let hooksProblem: String?
 
   public init(
-    _ configuration: ConfigurationFile, path: String, shownPath: String? = nil, runsHooks: Bool,
+    _ configuration: ConfigurationFile, path: String, shownPath: String? = nil, version: String? = nil, runsHooks: Bool,
     hooksProblem: String? = nil,
     findings: @escaping (Coverage, [EndpointName: Endpoint]) -> [FileMistake] = { _, _ in [] }
   ) {
     self.configuration = configuration
     self.path = path
     self.shownPath = shownPath ?? path
+    self.version = version
     self.hooksProblem = hooksProblem
     self.runsHooks = runsHooks
     self.findings = findings

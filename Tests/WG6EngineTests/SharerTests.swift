@@ -12,9 +12,11 @@ struct `Interfaces that have an address of the tunnel too` {
   }
 
   @Test(arguments: ["10.77.0.1", "fd77::1"])
-  func `are, once the tunnel is up, those that had it before, and tunnels, which no network gives an address`(
-    text: String
-  ) throws {
+  func
+    `are, once the tunnel is up, those that had it before and have it still, and tunnels, which no network gives one`(
+      text: String
+    ) throws
+  {
     let pair = try VethPair(), namespace = pair.left, address = try #require(IPAddress(text))
     let tunnels = try ["own0", "tun0"].map { name in try namespace.inside { Held(try TUN(named: name)) } }
     for name in ["own0", "tun0"] {
@@ -27,10 +29,12 @@ struct `Interfaces that have an address of the tunnel too` {
     #expect(try found(tunnelsOnly: false) == ["tun0", "v0"])
     #expect(try found(tunnelsOnly: true) == ["tun0"])
     var rules = FirewallRules(interface: "own0", guardedAddresses: [address])
-    rules.sharers = [Sharer(address: address, interface: "before0")]
-    let former = rules
-    let sharers = try namespace.inside { former.sharingAnew().sharers }
-    #expect(sharers.map(\.interface) == ["before0", "tun0"] && sharers.allSatisfy { $0.address == address })
+    for (before, now) in [([], ["tun0"]), (["v0", "gone0"], ["tun0", "v0"])] as [([String], [String])] {
+      rules.sharers = before.map { Sharer(address: address, interface: $0) }
+      let former = rules
+      let sharers = try namespace.inside { former.followingAddresses().rules.sharers }
+      #expect(sharers.map(\.interface) == now && sharers.allSatisfy { $0.address == address })
+    }
     withExtendedLifetime((tunnels, pair)) {}
   }
 }

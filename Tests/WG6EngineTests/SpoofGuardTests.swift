@@ -1,3 +1,4 @@
+import CHarness
 import Glibc
 import SystemPackage
 import Testing
@@ -10,13 +11,13 @@ import WG6Protocol
 /// The guard against forged packets in the kernel: a namespace with a tunnel, `wg0`, and an uplink, `up0`, both of them TUNs
 /// that the test writes packets into.
 @Suite(.enabled(if: NetworkNamespaces.areThere, NetworkNamespaces.absence)) struct `The guard against forged packets` {
-  private final class Link: Sendable {
+  final class Link: Sendable {
     let tun: TUN
     init(_ tun: consuming TUN) { self.tun = tun }
     func write(_ packet: [UInt8]) -> Int32 { packet.withUnsafeBytes { tun.write($0) } }
   }
 
-  private final class Stage {
+  final class Stage {
     let namespace: NetworkNamespace
     let tunnel: Link
     let uplink: Link
@@ -82,16 +83,26 @@ import WG6Protocol
     }
 
     func arrives(_ packet: [UInt8], by link: Link, at socket: Int32) -> Bool {
-      #expect(link.write(packet) == 0)
-      var question = pollfd(fd: socket, events: Int16(POLLIN), revents: 0)
-      guard poll(&question, 1, 100) > 0 else { return false }
-      var byte: UInt8 = 0
-      return recv(socket, &byte, 1, 0) >= 0
+      arriving([packet], by: link, at: socket) == 1
+    }
+
+    /// How many of them arrive. On a busy machine the kernel takes a while.
+    func arriving(_ packets: [[UInt8]], by link: Link, at socket: Int32) -> Int {
+      for packet in packets { #expect(link.write(packet) == 0) }
+      var count = 0
+      while count < packets.count {
+        var question = pollfd(fd: socket, events: Int16(POLLIN), revents: 0)
+        guard poll(&question, 1, 250) > 0 else { break }
+        var byte: UInt8 = 0
+        guard recv(socket, &byte, 1, 0) >= 0 else { break }
+        count += 1
+      }
+      return count
     }
   }
 
   /// A UDP datagram of one byte.
-  private static func datagram(_ source: String, _ destination: String, from: UInt16 = 9, to: UInt16 = 7000) throws
+  static func datagram(_ source: String, _ destination: String, from: UInt16 = 9, to: UInt16 = 7000) throws
     -> [UInt8]
   {
     func bytes(_ text: String) throws -> [UInt8] {
@@ -118,9 +129,9 @@ import WG6Protocol
     return filled + ends + udp
   }
 
-  private static let everything = [IPPrefix(.v4(0), length: 0), IPPrefix(.v6(high: 0, low: 0), length: 0)]
+  static let everything = [IPPrefix(.v4(0), length: 0), IPPrefix(.v6(high: 0, low: 0), length: 0)]
 
-  private static func rules(mark: UInt32? = nil, sources: [IPPrefix] = everything) throws -> FirewallRules {
+  static func rules(mark: UInt32? = nil, sources: [IPPrefix] = everything) throws -> FirewallRules {
     FirewallRules(
       interface: "wg0", mark: mark, guardedAddresses: try ["10.66.0.2", "fd66::2"].map { try #require(IPAddress($0)) },
       guardedSources: sources)

@@ -1,5 +1,6 @@
 import Testing
 import WG6Linux
+import WG6Protocol
 
 @testable import WG6Tunnel
 
@@ -18,6 +19,37 @@ import WG6Linux
     #expect(slowed == 1)
     now += 10_000_000_001
     #expect(pace.earliest < now && !pace.restored(at: now) && pace.earliest == now)
+  }
+
+  @Test func `local networks are followed once for each change, when they have settled`() {
+    let home: Set = [prefix("192.168.1.0/24")], office: Set = [prefix("10.0.0.0/8")]
+    var following = NetworkFollowing()
+    func isDue(_ before: Set<IPPrefix>, _ now: Set<IPPrefix>, at time: UInt64) -> Bool {
+      following.isDue((before, now), at: time)
+    }
+    let half = NetworkFollowing.settling / 2
+    var now: UInt64 = 1_000_000_000
+    #expect(!isDue(home, home, at: now) && following.due == nil)
+    // Between two addresses there is none.
+    #expect(!isDue(home, [], at: now))
+    now += half
+    #expect(!isDue(home, office, at: now) && following.due == now + 2 * half)
+    now += half
+    #expect(!isDue(home, office, at: now))
+    now += half
+    #expect(isDue(home, office, at: now))
+    // Neither while it is done nor when it failed.
+    for _ in 0..<3 {
+      now += 3 * half
+      #expect(!isDue(home, office, at: now) && following.due == nil)
+    }
+    #expect(!isDue(home, [], at: now))
+    #expect(isDue(home, [], at: now + 2 * half))
+    // When it is done, the next change counts, back again too.
+    #expect(!isDue([], [], at: now) && !isDue([], office, at: now))
+    // And not all the time.
+    #expect(!isDue([], office, at: now + 2 * half))
+    #expect(isDue([], office, at: now + 2 * half + NetworkFollowing.interval))
   }
 
   @Test func `what was restored is told with how often and when, and read as it was written`() throws {

@@ -18,6 +18,9 @@ public struct Coverage: Sendable {
   /// The addresses in somebody's AllowedIPs that nobody gets.
   public private(set) var excluded: PrefixSet
 
+  /// What `lan` stands for; `nil` for a file that does not say it.
+  public let localNetworks: [IPPrefix]?
+
   let entries: [AllowedIPEntry]
   let v4: PrefixTree
   let v6: PrefixTree
@@ -38,6 +41,8 @@ public struct Coverage: Sendable {
     }
     self.entries = entries
     (v4, v6) = (tree(isIPv6: false), tree(isIPv6: true))
+    localNetworks =
+      configuration.excludesLAN ? LocalScope.networks(among: connected, besides: configuration.innerNetworks) : nil
     exclusions = ExclusionTable(configuration, connected: connected, leavingOut: addresses)
     allowedIPs = []
     (covered, excluded) = (PrefixSet(), PrefixSet())

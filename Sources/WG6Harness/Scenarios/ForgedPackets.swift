@@ -21,6 +21,8 @@ extension Scenario {
     }
     try stage.playOpen()
     try stage.playShared()
+    try stage.playLater()
+    try stage.playNeighbour()
   }
 }
 
@@ -191,9 +193,61 @@ private struct ForgeryStage {
     try host.ip("addr", "del", Self.inner.v4 + "/32", "dev", "lan")
   }
 
+  /// What comes to the interfaces when the tunnel is up: addresses of its own, and the tunnel's on another one.
+  func playLater() throws {
+    lab.say("addresses that come later")
+    let (own, groups): (Pair, Pair) = (("10.99.0.1", "fd99::1"), ("10.66.0.255", "fd66::"))
+    try up(
+      allowedIPs: Self.prefixes,
+      "PostUp = ip address add \(own.v4)/24 dev %i; ip address add \(own.v6)/64 dev %i nodad")
+    for address in [own.v4, own.v6, groups.v4, groups.v6] {
+      try neighbour.route(address, via: address.contains(":") ? Self.outer.v6 : Self.outer.v4)
+    }
+    // To these no socket can be bound.
+    for (from, to, bound) in [
+      (Self.other.v4, own.v4, own.v4), (Self.other.v6, own.v6, own.v6), (Self.other.v4, groups.v4, "0.0.0.0"),
+      (Self.other.v6, groups.v6, "::"),
+    ] {
+      let count = try received(from: from, to: to, by: neighbour, at: host, boundTo: bound)
+      try lab.require(count == 0, "nothing arrives at \(to) by the uplink", "\(count)")
+    }
+    try host.ip("addr", "add", Self.inner.v4 + "/32", "dev", "wan")
+    usleep(300_000)
+    let taken = try received(from: Self.other.v4, to: Self.inner.v4, by: neighbour, at: host)
+    try lab.require(taken == 0, "nor where a network gives the uplink the tunnel's address", "\(taken)")
+    try host.ip("addr", "del", Self.inner.v4 + "/32", "dev", "wan")
+    try down()
+    for address in [own.v4, own.v6, groups.v4, groups.v6] {
+      try neighbour.ip(address.contains(":") ? "-6" : "-4", "route", "del", address)
+    }
+  }
+
+  /// A peer on the link whose address is among the allowed IPs, which speaks first, and then from another address.
+  func playNeighbour() throws {
+    lab.say("a peer on the link inside the allowed IPs, rp_filter = 1")
+    try host.sysctl(["net.ipv4.conf.all.rp_filter": "1", "net.ipv4.conf.wan.rp_filter": "1"])
+    try up(allowedIPs: Self.prefixes + ", 198.51.100.0/29", "")
+    for address in ["198.51.100.1", "198.51.100.7"] {
+      if address.hasSuffix("7") {
+        try server.ip("addr", "add", "198.51.100.7/24", "dev", "wan")
+        try server.ip("addr", "del", "198.51.100.1/24", "dev", "wan")
+        // With the first address of a network the kernel removes the others.
+        if try !server.ip("-4", "addr", "show", "dev", "wan").contains("198.51.100.7") {
+          try server.ip("addr", "add", "198.51.100.7/24", "dev", "wan")
+        }
+      }
+      for machine in [host, server] { try machine.ip("neigh", "flush", "dev", "wan") }
+      let outcome = try server.attempt(["ping", "-q", "-n", "-c", "3", "-i", "0.2", "-W", "2", Self.inner.v4])
+      try lab.require(outcome.succeeded, "from \(address) the peer is answered", outcome.output)
+    }
+    try down()
+  }
+
   /// How many of `count` datagrams a program bound to `to` gets.
-  private func received(from: String, to: String, by sender: Host, at receiver: Host) throws -> Int {
-    let program = try DatagramSocket(on: receiver, address: to, port: Self.port)
+  private func received(from: String, to: String, by sender: Host, at receiver: Host, boundTo own: String? = nil)
+    throws -> Int
+  {
+    let program = try DatagramSocket(on: receiver, address: own ?? to, port: Self.port)
     let source = try DatagramSocket(on: sender, address: from, port: 0)
     if sender === neighbour {
       var mark: UInt32 = 1

@@ -121,6 +121,7 @@ struct KnownDifference: Sendable {
     }
     guard difference.right.isSuperset(of: ours) else { return }
     difference.right.subtract(ours)
+    difference.right = difference.right.filter { !$0.marksWhatIsUnasked(with: "\(number)") }
     difference.left.subtract(theirs.map(\.fact))
     difference.left.remove(Fact(.device, "\(quick.interface) fwmark off"))
     difference.left.remove(Fact(.sysctl, "net/ipv4/conf/all/src_valid_mark = 0"))
@@ -129,8 +130,12 @@ struct KnownDifference: Sendable {
   static let marks = KnownDifference(
     name: "marks kept in conntrack, with a default route",
     wgQuick: "gives every incoming UDP packet the mark of its flow, most often 0",
-    wg6: "gives the tunnel's mark to packets of flows that have it, of both families, and leaves other marks alone",
-    reason: "the marks of other programs' flows are theirs"
+    wg6:
+      "gives the tunnel's mark to packets of flows that have it and to datagrams for its socket, of both families, and "
+      + "leaves other marks alone",
+    reason:
+      "the marks of other programs' flows are theirs; and a strict reverse path filter drops the first datagram from a "
+      + "peer's new address"
   ) { quick, difference in
     guard let mark = difference.left.firewallMark else { return }
     for family in ["ip", "ip6"] {
@@ -148,6 +153,7 @@ struct KnownDifference: Sendable {
       difference.right.subtract(all)
       difference.left.subtract(theirs.map { Fact(.firewall, $0) })
     }
+    difference.right = difference.right.filter { !$0.marksWhatIsUnasked(with: mark) }
   }
 
   static let spoofGuard = KnownDifference(
@@ -279,6 +285,15 @@ struct KnownDifference: Sendable {
       difference.left.remove(Fact(.sysctl, "net/ipv4/conf/all/src_valid_mark = 0"))
       difference.right.remove(Fact(.sysctl, "net/ipv4/conf/all/src_valid_mark = 1"))
     }, isOfDown: true)
+}
+
+extension Fact {
+  /// Whether it is a rule that marks datagrams for the tunnel's socket, or ARP requests, that a peer sends unasked.
+  fileprivate func marksWhatIsUnasked(with mark: String) -> Bool {
+    guard area == .firewall, text.hasSuffix(", meta mark set \(mark)") else { return false }
+    return text.contains(" filter prerouting -150: ") && text.contains("socket")
+      || text.hasPrefix("arp filter input 0: ")
+  }
 }
 
 extension Set<Fact> {

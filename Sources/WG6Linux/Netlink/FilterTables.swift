@@ -4,7 +4,13 @@ import Glibc
 /// Tables of nftables as objects of the kernel: what libnftables has no words for in all versions, ownership above all.
 /// What is in a table is libnftables' business.
 public enum FilterTables {
-  /// How a table of the family `inet` is kept.
+  /// What a table filters (NFPROTO_INET, NFPROTO_ARP).
+  public enum Family: UInt8, Sendable {
+    case inet = 1
+    case arp = 3
+  }
+
+  /// How a table is kept.
   public struct State: Sendable, Equatable {
     /// One process has it to itself: nobody else can change or delete it, `nft flush ruleset` included.
     public var isOwned: Bool
@@ -23,9 +29,9 @@ public enum FilterTables {
   fileprivate static let persist: UInt32 = 4
 
   /// How the table `name` is kept; `nil` where there is none, or no nftables.
-  public static func state(of name: String) throws(NetlinkError) -> State? {
+  public static func state(of name: String, family: Family = .inet) throws(NetlinkError) -> State? {
     let operation = "look up the firewall table \(name)"
-    let request = try tableRequest(NFT_MSG_GETTABLE, flags: 0, name, for: operation)
+    let request = try tableRequest(NFT_MSG_GETTABLE, flags: 0, name, family, for: operation)
     let reader = Reader()
     do throws(NetlinkError) {
       let netlink = try FilterSocket()
@@ -44,11 +50,10 @@ public enum FilterTables {
   }
 
   fileprivate static func tableRequest(
-    _ type: nf_tables_msg_types, flags: Int32, _ name: String, for operation: String
+    _ type: nf_tables_msg_types, flags: Int32, _ name: String, _ family: Family = .inet, for operation: String
   ) throws(NetlinkError) -> NetlinkRequest {
     var header = nfgenmsg()
-    // NFPROTO_INET
-    header.nfgen_family = 1
+    header.nfgen_family = family.rawValue
     let number = Int(NFNL_SUBSYS_NFTABLES) << 8 | Int(type.rawValue)
     let request = try NetlinkRequest(number, flags: NLM_F_REQUEST | flags, header, for: operation)
     request.put(name, as: Int(NFTA_TABLE_NAME.rawValue))

@@ -17,9 +17,47 @@ public struct LocalAddress: Sendable, Equatable {
   }
 }
 
+/// An address that an interface has, with the length of the network that it is in there.
+public struct AssignedAddress: Sendable, Hashable {
+  public var address: IPAddress
+  public var prefixLength: Int
+  /// The index of the interface that has it.
+  public var interface: UInt32
+
+  public init(_ address: IPAddress, prefixLength: Int, interface: UInt32) {
+    self.address = address
+    self.prefixLength = prefixLength
+    self.interface = interface
+  }
+
+  /// Addresses of the network that the kernel takes for its own as well: IPv4's broadcast address, and the network's own,
+  /// which was one before Linux 5.14; IPv6's anycast address of routers (RFC 4291 §2.6.1).
+  public var groupAddresses: [IPAddress] {
+    let first = IPPrefix(address, length: prefixLength).address
+    guard case .v4(let bits) = first else { return prefixLength < 127 ? [first] : [] }
+    return prefixLength < 31 ? [first, .v4(bits | UInt32.max >> UInt32(prefixLength))] : []
+  }
+}
+
 extension NetlinkSocket {
   /// The addresses of all interfaces, but for those that can't be used yet or are another machine's as well.
   public static func localAddresses() throws(NetlinkError) -> [LocalAddress] {
+    try usableAddresses { address, entry, flags in
+      LocalAddress(address, interface: entry.ifa_index, isDeprecated: flags & UInt32(IFA_F_DEPRECATED) != 0)
+    }
+  }
+
+  /// The same, with their networks.
+  public static func assignedAddresses() throws(NetlinkError) -> [AssignedAddress] {
+    try usableAddresses { address, entry, _ in
+      let length = min(Int(entry.ifa_prefixlen), address.bitWidth)
+      return AssignedAddress(address, prefixLength: length, interface: entry.ifa_index)
+    }
+  }
+
+  private static func usableAddresses<Address>(
+    _ make: @escaping (IPAddress, ifaddrmsg, _ flags: UInt32) -> Address
+  ) throws(NetlinkError) -> [Address] {
     var header = ifaddrmsg()
     header.ifa_family = UInt8(AF_UNSPEC)
     let operation = "read the addresses of this machine"
@@ -34,8 +72,7 @@ extension NetlinkSocket {
       guard flags & UInt32(IFA_F_DADFAILED) == 0, flags & UInt32(IFA_F_TENTATIVE) == 0 || isOptimistic else {
         return nil
       }
-      return LocalAddress(
-        address, interface: entry.ifa_index, isDeprecated: flags & UInt32(IFA_F_DEPRECATED) != 0)
+      return make(address, entry, flags)
     }
   }
 

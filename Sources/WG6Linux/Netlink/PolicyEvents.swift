@@ -1,17 +1,18 @@
 import CNetlink
 import Glibc
 
-/// Tells that routes, rules, interfaces or a table of nftables were changed, by whatever program.
+/// Tells that routes, rules, interfaces, addresses or a table of nftables were changed, by whatever program.
 @safe public struct PolicyEvents: ~Copyable {
   // SAFETY: allocated in init, freed in deinit, lent to libnl for the length of a call.
   private let routes: OpaquePointer
   private let filter: OpaquePointer?
 
-  /// - Parameter table: the table of the family `inet` that is told of.
+  /// - Parameter table: the tables of the families `inet` and `arp` that are told of.
   public init(table: String) throws(NetlinkError) {
     self.table = table
     let groups = [
       RTNLGRP_LINK, RTNLGRP_IPV4_ROUTE, RTNLGRP_IPV6_ROUTE, RTNLGRP_IPV4_RULE, RTNLGRP_IPV6_RULE,
+      RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV6_IFADDR,
     ]
     unsafe routes = try PolicyEvents.listen(NETLINK_ROUTE, groups.map { Int32($0.rawValue) })
     // A kernel without nftables has no table to lose.
@@ -30,8 +31,8 @@ import Glibc
     unsafe [nl_socket_get_fd(routes)] + (filter.map { unsafe [nl_socket_get_fd($0)] } ?? [])
   }
 
-  /// Takes all events, and says whether one of them matters: rules and interfaces, routes that are ours or may have been,
-  /// networks that the machine has come into or left, the table. Events that were lost matter.
+  /// Takes all events, and says whether one of them matters: rules, interfaces and addresses, routes that are ours or may have
+  /// been, networks that the machine has come into or left, the table. Events that were lost matter.
   public func take() -> Bool {
     let reader = Reader(table)
     unsafe reader.read(routes)
@@ -81,7 +82,7 @@ import Glibc
 
     private func look(at event: NetlinkAnswer) {
       switch unsafe Int(event.message.pointee.nlmsg_type) {
-      case RTM_NEWRULE, RTM_DELRULE, Int(RTM_NEWLINK), Int(RTM_DELLINK): matters = true
+      case RTM_NEWRULE, RTM_DELRULE, Int(RTM_NEWLINK), Int(RTM_DELLINK), RTM_NEWADDR, RTM_DELADDR: matters = true
       case Int(RTM_NEWROUTE), Int(RTM_DELROUTE):
         guard let header = event.header(rtmsg.self) else { return }
         if header.rtm_protocol == RouteEntry.ownProtocol {
@@ -93,7 +94,10 @@ import Glibc
         }
       case let type where type >> 8 == Int(NFNL_SUBSYS_NFTABLES):
         // Of all objects of a table the first attribute is its name.
-        if event.header(nfgenmsg.self)?.nfgen_family == 1, event.text(1, behind: nfgenmsg.self) == table {
+        let families = [FilterTables.Family.inet, .arp].map(\.rawValue)
+        if let family = event.header(nfgenmsg.self)?.nfgen_family, families.contains(family),
+          event.text(1, behind: nfgenmsg.self) == table
+        {
           matters = true
         }
       default: break

@@ -13,6 +13,17 @@ public struct Route: Hashable, Sendable {
   }
 }
 
+/// Where a route leads, and the indexes of the interfaces that it leads by.
+public struct RouteHops: Hashable, Sendable {
+  public var prefix: IPPrefix
+  public var interfaces: [Int32]
+
+  public init(prefix: IPPrefix, interfaces: [Int32]) {
+    self.prefix = prefix
+    self.interfaces = interfaces
+  }
+}
+
 /// A route that could not be made or removed, and why.
 public struct RouteError: Error, Sendable, CustomStringConvertible {
   public let route: Route
@@ -64,6 +75,23 @@ extension NetlinkSocket {
           else { return nil }
           return Route(prefix, table: entry.table)
         })
+    }
+    return found
+  }
+
+  /// The routes that lead through the interface, of all tables but `local`, with all their next hops.
+  public func hops(ofRoutesVia link: Link) throws(NetlinkError) -> [RouteHops] {
+    var found: [RouteHops] = []
+    for family in [AF_INET, AF_INET6] {
+      let operation = "read the routes of \(link.name)"
+      let request = try RouteEntry.request(family, for: operation)
+      request.put(UInt32(link.index), as: Int(RTA_OIF.rawValue))
+      found += try NetlinkList.read(request, for: operation) { answer in
+        guard let entry = RouteEntry(answer, family), entry.isUnicast, entry.table != RouteEntry.localTable,
+          entry.leads(to: link.index), let prefix = entry.prefix
+        else { return nil }
+        return RouteHops(prefix: prefix, interfaces: entry.hops.map(\.interface))
+      }
     }
     return found
   }

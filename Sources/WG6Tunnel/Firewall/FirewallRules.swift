@@ -20,8 +20,17 @@ public struct FirewallRules: Hashable, Sendable {
   public var guardedSources: [IPPrefix]
   /// Other interfaces that have guarded addresses too.
   public var sharers: [Sharer] = []
+  /// What the kernel answers to for the networks of the interface's addresses. Known of an interface that is there.
+  var groupAddresses: [IPAddress] = []
+  /// Routes that lead through the interface and by others too, the longest first. Known of an interface that is there.
+  var multipathRoutes: [MultipathRoute] = []
+  /// IPv4 sources whose way back past the tunnel `mark` alone shows: questions for this machine's link-layer address that
+  /// come from there get the mark.
+  var markedQuestions: [IPPrefix] = []
   /// Whether answers to the tunnel's own datagrams get `mark` again, so that reverse path filters find their way.
   public var savesMarks: Bool
+  /// Whether the first datagram that a peer sends gets `mark` as well, not only answers. Needs CONFIG_NFT_SOCKET.
+  var marksFirstDatagrams = true
   public var killSwitch: KillSwitchRules?
   /// Other tunnels that have default routes: the kill switch lets their datagrams pass, and what goes through them.
   public var others: [OtherTunnel] = []
@@ -136,19 +145,26 @@ public struct FirewallRules: Hashable, Sendable {
 
   var quotedInterface: String { "\"\(interface)\"" }
 
-  /// Only datagrams of the tunnel's own flows are marked; marks of others stay as they are.
+  /// Only datagrams of the tunnel's own flows are marked; marks of others stay as they are. A flow that a peer begins is known
+  /// by the socket that it leads to.
   private func marks(_ mark: UInt32) -> String {
-    """
-      chain restore-mark {
-        type filter hook prerouting priority -150; policy accept;
-        meta l4proto udp ct mark \(mark) meta mark set \(mark)
-      }
-      chain save-mark {
-        type filter hook postrouting priority -150; policy accept;
-        meta l4proto udp meta mark \(mark) ct mark set \(mark)
-      }
+    let first =
+      marksFirstDatagrams
+      ? """
+          iifname != \(quotedInterface) meta l4proto udp meta mark != \(mark) fib daddr type local socket mark \(mark) meta mark set \(mark)
 
-    """
+      """ : ""
+    return """
+        chain restore-mark {
+          type filter hook prerouting priority -150; policy accept;
+          meta l4proto udp ct mark \(mark) meta mark set \(mark)
+      \(first)  }
+        chain save-mark {
+          type filter hook postrouting priority -150; policy accept;
+          meta l4proto udp meta mark \(mark) ct mark set \(mark)
+        }
+
+      """
   }
 
   /// `rt mtu` is the smaller of both directions' and only ever lowers what a SYN says.

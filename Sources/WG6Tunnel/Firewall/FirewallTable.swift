@@ -9,6 +9,18 @@ extension Firewall {
   /// Puts the table of `rules` in the place of the one there may be, or removes it where there is nothing to filter. At no
   /// moment is there neither.
   public static func put(_ rules: FirewallRules) throws(FirewallError) {
+    do throws(FirewallError) {
+      try putTable(rules)
+    } catch {
+      // For want of a module for sockets, answers alone are marked.
+      guard rules.savesMarks, rules.marksFirstDatagrams, error != .unsupported else { throw error }
+      var less = rules
+      less.marksFirstDatagrams = false
+      try putTable(less)
+    }
+  }
+
+  private static func putTable(_ rules: FirewallRules) throws(FirewallError) {
     guard !rules.isEmpty else { return try remove(rules) }
     let name = rules.tableName
     let state = try take(name, of: rules.interface)
@@ -30,8 +42,11 @@ extension Firewall {
     }
   }
 
-  /// Removes the table of `rules`, whether it exists or not.
+  /// Removes the tables of `rules`, whether they exist or not.
   public static func remove(_ rules: FirewallRules) throws(FirewallError) {
+    var rules = rules
+    rules.markedQuestions = []
+    try? markQuestions(rules)
     let name = rules.tableName
     guard try take(name, of: rules.interface) != nil else { return }
     do throws(FirewallError) {

@@ -1,3 +1,4 @@
+import WG6Config
 import WG6Linux
 import WG6Protocol
 
@@ -5,7 +6,9 @@ import WG6Protocol
 ///
 /// That is a packet to an address of the interface, and one from an address that is routed through the tunnel. Where a packet
 /// comes from is decided by the kernel's own routes, so what `wg set`, other tunnels and other programs change counts at
-/// once, and a network that is reached by a longer prefix stays what it is. A default route would make every source one of
+/// once, and a network that is reached by a longer prefix stays what it is. Rules that ask for a packet's mark are asked with
+/// the mark that it has at that point (`. mark`); rules that ask where it comes from are not, since they are about questions and
+/// this is about where answers go. A default route would make every source one of
 /// the tunnel's: in its family only the sources in other prefixes are looked at.
 extension FirewallRules {
   /// All chains and sets that the guard may have.
@@ -21,7 +24,7 @@ extension FirewallRules {
   /// addresses on any interface. What comes out of a virtual router (VRF) went in by an interface that was looked at.
   /// Redirects are no peer's business (`Autoconfiguration`): IPv4's are taken as long as `net.ipv4.conf.all` says so.
   var spoofGuard: String {
-    let addresses = [false, true].map { addressRules(isIPv6: $0) }.joined()
+    let addresses = [false, true].map { addressRules(isIPv6: $0) + groupRules(isIPv6: $0) }.joined()
     let sources = [false, true].map { sourceRule(isIPv6: $0) }.joined()
     return """
         chain spoof-guard {
@@ -36,8 +39,9 @@ extension FirewallRules {
 
   /// What comes from such a source by another interface and is no forgery: answers to the tunnel's own datagrams, and to
   /// programs that bypass the tunnel; a DHCP server's; ICMP errors of routers on ways past the tunnel, which can't be told
-  /// from errors of routers elsewhere; and neighbours on the link, which no router has forwarded (RFC 4861 §11.2): an endpoint
-  /// there may be among the allowed IPs. A peer that moves sends to a socket of this machine that it has not heard from yet.
+  /// from errors of routers elsewhere; and neighbours on the link, which no router has forwarded (RFC 4861 §11.2), as none does
+  /// what is for groups of that scope (RFC 5771 §4, RFC 4291 §2.7): an endpoint there may be among the allowed IPs. A peer
+  /// that moves sends to a socket of this machine that it has not heard from yet.
   private func sourceGuard(_ rules: String) -> String {
     let marks = [mark, formerMark, ExecutionMark.outside(of: interface)].compactMap { $0 }.map { "\($0)" }
     let own = "{ \(marks.joined(separator: ", ")) }"
@@ -50,11 +54,14 @@ extension FirewallRules {
           icmp type { destination-unreachable, time-exceeded, parameter-problem } accept
           icmpv6 type { destination-unreachable, packet-too-big, time-exceeded, parameter-problem } accept
           icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } ip6 hoplimit 255 accept
+          ip daddr 224.0.0.0/24 accept
+          ip6 daddr ff02::/16 accept
           drop
         }
         chain source-guard {
           type filter hook prerouting priority -145; policy accept;
           iifname { "lo", \(quotedInterface) } accept
+          meta iifkind "vrf" accept
       \(rules)  }
 
       """
@@ -62,10 +69,11 @@ extension FirewallRules {
 
   /// To the interface's addresses, and from them. The kernel knows which interface has an address, also if that was renamed;
   /// where a filter can't ask it, the name alone counts. An address that another interface has too comes by that one as well.
+  /// A link-local address of IPv6 is each link's own: what comes by another one is for, and from, another machine.
   private func addressRules(isIPv6: Bool) -> String {
     let field = isIPv6 ? "ip6" : "ip"
     let shared = Dictionary(grouping: sharers, by: \.address)
-    let own = guardedAddresses.filter { $0.isIPv6 == isIPv6 }
+    let own = guardedAddresses.filter { $0.isIPv6 == isIPv6 && !$0.isLinkLocal }
     let alone = own.filter { shared[$0] == nil }.map(\.filterText)
     let elsewhere = guardedSources.isEmpty ? "" : "fib daddr . iif type != local "
     var rules = ""
@@ -81,15 +89,32 @@ extension FirewallRules {
     return rules
   }
 
+  /// To the addresses that the kernel takes for the interface's network. On a kernel where the network's own address is not
+  /// one of them, that is a host's.
+  private func groupRules(isIPv6: Bool) -> String {
+    let shared = Dictionary(grouping: sharers, by: \.address)
+    let condition =
+      isIPv6 || guardedSources.isEmpty ? "" : "fib daddr type broadcast fib daddr . iif type != broadcast "
+    return groupAddresses.filter { $0.isIPv6 == isIPv6 }.map { address in
+      let names = shared[address]?.map { "\"\($0.interface)\"" }.joined(separator: ", ")
+      let elsewhere = names.map { "iifname != { \($0) } " } ?? ""
+      return "    \(isIPv6 ? "ip6" : "ip") daddr \(address.filterText) \(elsewhere)\(condition)drop\n"
+    }.joined()
+  }
+
   private func guarded(isIPv6: Bool) -> [IPPrefix] { guardedSources.filter { $0.address.isIPv6 == isIPv6 } }
 
-  /// No source at all is that of a machine that asks for an address.
+  /// No source at all is that of a machine that asks for an address. A way back by the interface that a packet came by, as
+  /// its virtual router (VRF) or a route with several next hops has it, makes it genuine.
   private func sourceRule(isIPv6: Bool) -> String {
     let prefixes = guarded(isIPv6: isIPv6)
     guard !prefixes.isEmpty else { return "" }
     let (field, version, none) = isIPv6 ? ("ip6", 6, "::") : ("ip", 4, "0.0.0.0")
     let within = prefixes.contains { $0.length == 0 } ? "" : "\(field) saddr @routed\(version) "
-    return "    \(field) saddr != \(none) \(within)fib saddr oifname \(quotedInterface) jump forged\n"
+    let several = multipathRoutes.filter { $0.prefix.address.isIPv6 == isIPv6 }.map { $0.filterText(within: within) }
+    return several.joined()
+      + "    \(field) saddr != \(none) \(within)fib saddr . mark oifname \(quotedInterface) fib saddr . mark . iif oif missing "
+      + "jump forged\n"
   }
 
   private var routedSets: String {

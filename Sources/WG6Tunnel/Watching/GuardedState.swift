@@ -21,6 +21,12 @@ struct GuardedState: ~Copyable {
   /// Networks that the machine is in and that the tunnel does not leave outside; `nil` before the first look, when the
   /// command has just told of them.
   private var foreign: Set<IPPrefix>?
+  /// Interfaces that have a guarded address and do not count; `nil` before the first look, when the command has told of them.
+  private var ignored: Set<Sharer>?
+  /// Why questions for link-layer addresses can't be marked.
+  private var questionProblem: String?
+  /// What `lan` stood for when a command asked last, and what it stands for now; `nil` for a file that does not say it.
+  private(set) var lan: (before: Set<IPPrefix>, now: Set<IPPrefix>)?
   /// What changed besides, for people; whoever tells them takes it.
   private var news: [String] = []
 
@@ -42,11 +48,13 @@ struct GuardedState: ~Copyable {
   /// Lets a command change the table.
   mutating func letGo() { ownership = nil }
 
-  /// What has become of it all. Changes nothing.
-  func assess() throws(TunnelError) -> Assessment {
+  /// What has become of it all. Changes nothing of it.
+  mutating func assess() throws(TunnelError) -> Assessment {
     guard let now = try Present(tunnel) else { return .over }
+    lan = now.lan
     if now.entries != entries || now.hasOtherNeighbours(than: filter) { return .changed }
     if now.filter?.killSwitch?.networks != filter?.killSwitch?.networks || now.foreign != foreign { return .changed }
+    if Set(now.ignored) != ignored { return .changed }
     if isTableDamaged(now) { return .damaged }
     if now.filter != nil, ownership == nil, now.table?.persists == true { return .changed }
     do throws(NetlinkError) {
@@ -65,7 +73,9 @@ struct GuardedState: ~Copyable {
     guard let now = try Present(tunnel) else { return nil }
     var restored: [String] = []
     let isChanged = now.entries != entries
+    lan = now.lan
     noteForeign(now.foreign)
+    noteIgnored(Set(now.ignored), isChanged)
     if try restoreTable(now, isChanged) { restored.append("the firewall table") }
     // Before the rules that they lead past.
     let shared = try tunnel.arrangeSharedRules()
@@ -96,7 +106,9 @@ struct GuardedState: ~Copyable {
 
   private func isTableDamaged(_ now: Present) -> Bool {
     guard let filter else { return false }
-    guard now.table != nil else { return true }
+    guard now.table != nil, questionProblem != nil || now.marksQuestions == !filter.markedQuestions.isEmpty else {
+      return true
+    }
     return ownership == nil && listing?.rules == filter && listing?.text != list(filter)
   }
 
@@ -119,6 +131,7 @@ struct GuardedState: ~Copyable {
         throw TunnelError("\(error)")
       }
     }
+    markQuestions(wanted, now)
     if hasMoved, let killSwitch = wanted.killSwitch, killSwitch.lan != .closed {
       let list = killSwitch.networks.isEmpty ? "none" : IPPrefix.list(killSwitch.networks)
       news.append("the local networks that stay reachable past the tunnel are now: \(list)")
@@ -132,10 +145,35 @@ struct GuardedState: ~Copyable {
     return isDamaged
   }
 
+  /// Without it a tunnel is complete but for a peer on the link that asks first, and a strict filter.
+  private mutating func markQuestions(_ wanted: FirewallRules, _ now: Present) {
+    guard wanted.markedQuestions != filter?.markedQuestions || now.marksQuestions == wanted.markedQuestions.isEmpty,
+      questionProblem == nil
+    else { return }
+    do throws(FirewallError) {
+      try Firewall.markQuestions(wanted)
+    } catch {
+      questionProblem = "\(error)"
+      news.append(
+        "\(error): with rp_filter = 1, ARP requests from \(IPPrefix.list(wanted.markedQuestions)) are not answered")
+    }
+  }
+
   /// What is to be said besides what was restored.
   mutating func takeNews() -> [String] {
     defer { news = [] }
     return news
+  }
+
+  private mutating func noteIgnored(_ now: Set<Sharer>, _ isChanged: Bool) {
+    if let ignored, !isChanged {
+      for sharer in now.subtracting(ignored).sorted() {
+        news.append(
+          "\(sharer.interface) has the tunnel's address \(sharer.address) too now; packets to it are not taken from there "
+            + "unless 'wg6 reload \(tunnel.interface)' is run")
+      }
+    }
+    ignored = now
   }
 
   private mutating func noteForeign(_ now: Set<IPPrefix>) {
@@ -201,8 +239,14 @@ private struct Present {
   /// What it should say by now.
   let filter: FirewallRules?
   let table: FilterTables.State?
+  /// Whether there is a table that marks questions for link-layer addresses.
+  let marksQuestions: Bool
+  /// Interfaces that have a guarded address and do not count.
+  let ignored: [Sharer]
   /// Networks that the machine is in, that the tunnel takes and that `lan` does not stand for; none without `lan`.
   let foreign: Set<IPPrefix>
+  /// What `lan` stood for when a command asked last, and what it stands for now.
+  let lan: (before: Set<IPPrefix>, now: Set<IPPrefix>)?
 
   /// `nil` where nothing is to be guarded: without its interface a tunnel has its kill switch, if that.
   init?(_ tunnel: Tunnel) throws(TunnelError) {
@@ -210,26 +254,39 @@ private struct Present {
     var filter = journal.filter
     filter?.interface = tunnel.interface
     journalled = filter
-    filter = filter?.sharingAnew()
+    var ignored: [Sharer] = []
+    if let following = filter?.followingAddresses() { (filter, ignored) = (following.rules, following.ignored) }
+    self.ignored = ignored
     filter?.others = tunnel.othersWithDefaultRoutes()
+    let mark = filter?.mark
+    filter?.markedQuestions = MarkedRouting.markedQuestions(journal.entries, mark: mark)
     let followsLAN = filter.map { $0.killSwitch != nil } ?? false
+    var networksBefore: [IPPrefix]?
+    for case .lan(let networks) in journal.entries { networksBefore = networks }
     let believesLAN =
       filter?.killSwitch.map { $0.lan != .closed } ?? false || journal.rules.contains { $0.destination != nil }
     // What cannot be read is no network: nothing stays reachable then.
-    let connected =
-      followsLAN || believesLAN ? (try? NetlinkSocket().connectedNetworks(except: nil)) ?? [] : []
+    let read = followsLAN || believesLAN || networksBefore != nil ? Present.connectedNetworks : nil
+    let connected = read ?? []
     let inner = journal.entries.compactMap { entry in
       if case .address(let address) = entry { address.innerNetwork } else { nil }
     }
-    filter?.killSwitch?.networks = LocalScope.networks(among: connected, besides: inner)
-    self.filter = filter
+    let local = LocalScope.networks(among: connected, besides: inner)
+    lan = read == nil ? nil : networksBefore.map { (Set($0), Set(local)) }
+    filter?.killSwitch?.networks = local
     let isUp = journal.contains(.complete)
     do throws(NetlinkError) {
       link = isUp ? try NetlinkSocket().link(named: tunnel.interface) : nil
       table = try filter.flatMap { (rules) throws(NetlinkError) in try FilterTables.state(of: rules.tableName) }
+      if let link, filter?.guardedSources.isEmpty == false {
+        filter?.multipathRoutes = MultipathRoute.all(
+          among: try NetlinkSocket().hops(ofRoutesVia: link), through: link.index)
+      }
     } catch {
       throw TunnelError(error)
     }
+    self.filter = filter
+    marksQuestions = filter.map { Firewall.marksQuestions($0) } ?? false
     guard link != nil || filter?.killSwitch != nil else { return nil }
     entries = journal.entries
     rules = link == nil ? [] : journal.rules.filter { !$0.isOfMarkedTable }
@@ -246,8 +303,14 @@ private struct Present {
     }
   }
 
-  /// Whether other tunnels have come or gone that the table knows.
+  /// `nil` where they can't be read.
+  private static var connectedNetworks: [IPPrefix]? { try? NetlinkSocket().connectedNetworks(except: nil) }
+
+  /// Whether other tunnels, addresses or routes have come or gone that the tables know.
   func hasOtherNeighbours(than rules: FirewallRules?) -> Bool {
-    filter?.others != rules?.others || filter?.sharers != rules?.sharers
+    guard let filter, let rules else { return filter != rules }
+    return filter.others != rules.others || filter.sharers != rules.sharers
+      || filter.guardedAddresses != rules.guardedAddresses || filter.groupAddresses != rules.groupAddresses
+      || filter.multipathRoutes != rules.multipathRoutes || filter.markedQuestions != rules.markedQuestions
   }
 }

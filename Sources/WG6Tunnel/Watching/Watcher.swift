@@ -4,7 +4,8 @@ import SystemPackage
 import WG6Linux
 
 /// Watches over what keeps traffic in a tunnel: the firewall table, the rules and the routes of its default routes. What
-/// another program deletes is restored, and where the machine comes into other networks, the kill switch follows. Ends when the tunnel has gone down.
+/// another program deletes is restored, and where the machine comes into other networks, the kill switch follows, and so does
+/// all else that `lan` stands for, by a reload. Ends when the tunnel has gone down.
 ///
 /// It holds no key. It changes something only while it has the tunnel's lock, or the command that has it says so, and only
 /// what the journal says: so it never restores what `down` or `reload` has just removed.
@@ -20,13 +21,21 @@ public struct Watcher: ~Copyable {
   private var restorations: Restorations
   /// How often it has looked on behalf of a command.
   private var rounds = 0
+  private let program: String
+  private var following = NetworkFollowing()
+  private var reload: Child?
 
-  /// - Parameter log: is told what was deleted and restored.
-  public init(_ interface: String, log: @escaping (String) -> Void) throws {
-    let signals = try SignalReader([SIGUSR1, SIGUSR2])
+  /// - Parameters:
+  ///   - program: this program's own path, for a reload where the local networks have changed.
+  ///   - log: is told what was deleted and restored.
+  public init(_ interface: String, program: String, log: @escaping (String) -> Void) throws {
+    let signals = try SignalReader([SIGUSR1, SIGUSR2, SIGCHLD])
     let events = try PolicyEvents(table: FirewallRules(interface: interface).tableName)
     let journals = try DirectoryWatch(StateDirectory.path)
     own = InterfaceLock(given: WatchingProcess.lockDescriptor, of: interface, for: .watching)
+    // A reload must not have it: it is this process's.
+    _ = fcntl(WatchingProcess.lockDescriptor, F_SETFD, FD_CLOEXEC)
+    self.program = program
     tunnel = Tunnel(interface, tell: { _ in }, warn: log, announce: { _ in })
     self.log = log
     self.events = events
@@ -58,11 +67,14 @@ public struct Watcher: ~Copyable {
       case .fine: break
       case .later(let time): deadline = time
       }
-      sleep(until: deadline)
+      followNetworks()
+      sleep(until: [deadline, following.due].compactMap { $0 }.min())
       var isToLook = deadline.map { $0 <= Watcher.now } ?? false
       while let signal = signals.next() {
         if signal == SIGUSR1 {
           guarded.letGo()
+        } else if signal == SIGCHLD {
+          endReload()
         } else {
           outcome = lookForCommand()
         }
@@ -121,6 +133,25 @@ public struct Watcher: ~Copyable {
       log("\(error)")
       note { $0.failure = "\(error)" }
       return .later(Watcher.now + Pace.longest)
+    }
+  }
+
+  /// Has a reload follow the local networks, as soon as they stay as they are for a moment.
+  private mutating func followNetworks() {
+    guard reload == nil, following.isDue(guarded.lan, at: Watcher.now) else { return }
+    log("the local networks are others now: reloading the file for what lan stands for")
+    do throws(Errno) {
+      reload = try Child(program, ["reload", "--follow-networks"] + Child.argument(tunnel.interface))
+    } catch {
+      log("\(program): \(error)")
+    }
+  }
+
+  private mutating func endReload() {
+    guard let child = reload, let ending = try? child.poll() else { return }
+    reload = nil
+    if ending != .exited(0) {
+      log("the tunnel leaves outside what was local before, until 'wg6 reload \(tunnel.interface)' succeeds")
     }
   }
 

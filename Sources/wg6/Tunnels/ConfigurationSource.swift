@@ -110,7 +110,8 @@ struct ConfigurationSource {
     // That everybody may read it, wg-quick's words have said.
     let isWorldAccessible = !tellsWarnings && isWorldAccessible
     return TunnelFile(
-      configuration, path: absolute, shownPath: path, runsHooks: runsHooks, hooksProblem: hooksProblem
+      configuration, path: absolute, shownPath: path, version: FileOwnership.version(of: descriptor),
+      runsHooks: runsHooks, hooksProblem: hooksProblem
     ) { coverage, endpoints in
       findings(
         of: configuration, coverage: coverage, endpoints: endpoints, isWorldAccessible: isWorldAccessible, names: names)

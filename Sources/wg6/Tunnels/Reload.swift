@@ -25,6 +25,10 @@ struct Reload: ParsableCommand {
   @Flag(help: "Run none of the file's commands when it goes down.")
   var noHooks = false
 
+  /// Asked by 'wg6 watch', with 'lan' among the exclusions.
+  @Flag(help: .hidden)
+  var followNetworks = false
+
   func run() throws {
     try Rights.require(for: "reload")
     let named = ConfigurationSource(named: tunnel)
@@ -35,7 +39,10 @@ struct Reload: ParsableCommand {
     let program = try Daemon.ownPath()
     let lines = try signals.ending {
       try tunnel.attempt {
-        try tunnel.reload(isTrial: dryRun, program: program, name: { book.name(of: $0).map { "@\($0)" } ?? "\($0)" }) {
+        try tunnel.reload(
+          isTrial: dryRun, followsNetworks: followNetworks, program: program,
+          name: { book.name(of: $0).map { "@\($0)" } ?? "\($0)" }
+        ) {
           try ConfigurationSource(named: self.tunnel, of: tunnel).tunnelFile(
             runsHooks: !noHooks && tunnel.mayRunHooks(), tellsWarnings: $0)
         }

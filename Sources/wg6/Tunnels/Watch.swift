@@ -19,7 +19,7 @@ struct Watch: ParsableCommand {
     for number in [SIGHUP, SIGINT, SIGPIPE] { signal(number, SIG_IGN) }
     let interface = interface
     let log = SystemLog(program: "wg6", interface: interface)
-    var watcher = try Watcher(interface) { message in
+    var watcher = try Watcher(interface, program: Daemon.ownPath()) { message in
       log.write(message, .warning)
       complain("\(interface): \(message)")
     }
