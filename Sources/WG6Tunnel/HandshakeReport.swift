@@ -16,7 +16,7 @@ extension Tunnel {
   public func reportHandshakes(within seconds: Int, name: (PublicKey) -> String) -> Bool? {
     guard let status = try? RemoteDevice(interface: interface).status() else { return nil }
     for peer in status.peers where peer.endpoint == nil {
-      tell("peer \(name(peer.publicKey)) has no endpoint: it has to call first")
+      tell("peer \(name(peer.publicKey)) has no endpoint yet: it has to call first, or its name to get an address")
     }
     let reachable = status.peers.filter { $0.endpoint != nil }
     guard !reachable.isEmpty else { return nil }

@@ -57,8 +57,11 @@ func failure(_ problem: FileFailure) -> ExitCode {
 
 /// Says why an interface's daemon refused or did not answer, behind `wg`'s words, and ends the command with status 1.
 func failure(_ words: String, _ problem: RemoteDevice.Failure, of interface: String) -> ExitCode {
-  let name = ControlSocket.nameProblem(interface).map { "; \($0)" } ?? ""
-  return failure("\(words) \(interface): \(problem.reason)\(name)\(Rights.hint(problem.errno))")
+  var hint = ControlSocket.nameProblem(interface).map { "; \($0)" } ?? ""
+  if problem.errno == EADDRNOTAVAIL {
+    hint += "; an allowed IP is another peer's address, or this interface's, by its key (LinkLocal, ula:)"
+  }
+  return failure("\(words) \(interface): \(problem.reason)\(hint)\(Rights.hint(problem.errno))")
 }
 
 /// Whether this process has root's rights, and what to say where they are missing.

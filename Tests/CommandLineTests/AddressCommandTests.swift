@@ -73,6 +73,15 @@ struct `Addresses from keys on the command line` {
     try space.require(space.wg(["set", space.interface, "peer", Self.laptop, "allowed-ips", "10.9.0.0/16"]))
     #expect(try allowed() == derived.union(["10.9.0.0/16"]))
 
+    let taking = try space.wg6([
+      "set", space.interface, "peer", keyPair().public, "allowed-ips", "fe80::6e93:96c3:ba42:4f11/128",
+    ])
+    #expect(taking.status == 1)
+    #expect(
+      taking.errors.hasSuffix(
+        "an allowed IP is another peer's address, or this interface's, by its key (LinkLocal, ula:)\n"))
+    #expect(try space.wg(["show", space.interface, "peers"]).output.split(separator: "\n").count == 1)
+
     _ = try write("LinkLocal = auto\nAddress = ula:home\nAcceptRA = yes")
     let changes = try space.wg6(["reload", "-v", file])
     try space.require(changes)

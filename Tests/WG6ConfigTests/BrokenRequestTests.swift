@@ -75,6 +75,11 @@ extension BrokenRequest {
     (numbers + ["65536", "0x10"]).enumerated().map { .device("listen_port=\($1)", mention: "listen_port", before: $0) }
     + (numbers + ["4294967296", "0x1ffffffff", "0xg", "off"]).map { .device("fwmark=\($0)", mention: "fwmark") }
     + ["", "false", "1", "TRUE", "true ", "yes"].map { .device("replace_peers=\($0)", mention: "replace_peers") }
+    + [
+      "fe80::/63", "fe80::", "10.0.0.0/8", "fe80::/64,fe80::/64", "fe80::/64,x",
+      (0...16).map { "fd00:0:0:\($0)::/64" }.joined(separator: ","),
+    ].map { .device("derived_networks=\($0)", mention: "derived_networks") }
+    + ["", "false", "1"].map { .peer("start_handshake=\($0)", mention: "start_handshake") }
     + ["lisen_port=1", "listenport=1", "mtu=1420", "address=10.0.0.1", "Listen_Port=1", "listen_port =1"].map {
       .device($0, mention: $0.contains(" ") ? "unknown key" : String($0.prefix { $0 != "=" }))
     }
@@ -147,11 +152,12 @@ extension BrokenRequest {
     [
       "remove=true", "update_only=true", "preshared_key=\(publicKey)", "endpoint=1.2.3.4:5",
       "persistent_keepalive_interval=1",
-      "replace_allowed_ips=true", "allowed_ip=10.0.0.0/8", "protocol_version=1",
+      "replace_allowed_ips=true", "allowed_ip=10.0.0.0/8", "protocol_version=1", "start_handshake=true",
     ].map { .device($0, mention: String($0.prefix { $0 != "=" })) }
-    + ["private_key=\(publicKey)", "listen_port=1", "fwmark=1", "replace_peers=true"].map {
-      .peer($0, mention: String($0.prefix { $0 != "=" }))
-    }
+    + ["private_key=\(publicKey)", "listen_port=1", "fwmark=1", "derived_networks=fe80::/64", "replace_peers=true"].map
+  {
+    .peer($0, mention: String($0.prefix { $0 != "=" }))
+  }
 }
 
 @Suite struct `Broken control requests` {

@@ -67,6 +67,9 @@ extension SeededRandom {
     update.listenPort = maybe { UInt16.random(in: 0...65535, using: &$0) }
     update.firewallMark = maybe { UInt32.random(in: 0...UInt32.max, using: &$0) }
     update.multicast = maybe { Bool.random(using: &$0) }
+    update.derivedNetworks = maybe { random in
+      (0..<UInt64.random(in: 0...3, using: &random)).map { 0xFD << 56 | $0 << 16 }
+    }
     update.replacesPeers = Bool.random(using: &self)
     for _ in 0..<Int.random(in: 0...5, using: &self) {
       var peer = PeerUpdate(publicKey())
@@ -77,6 +80,7 @@ extension SeededRandom {
         peer.endpoint = maybe { $0.endpoint() }
         peer.persistentKeepalive = maybe { UInt16.random(in: 0...65535, using: &$0) }
         peer.multicast = maybe { [.asDevice, .on, .off].randomElement(using: &$0)! }
+        peer.startsHandshake = Bool.random(using: &self)
         peer.replacesAllowedIPs = Bool.random(using: &self)
         peer.allowedIPs = (0..<Int.random(in: 0...8, using: &self)).map { _ in
           Bool.random(using: &self) ? .add(prefix()) : .remove(prefix())

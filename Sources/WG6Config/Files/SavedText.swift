@@ -13,6 +13,7 @@ extension ConfigurationFile {
   ) {
     var peer: Int?
     var derived: Set<IPPrefix> = []
+    let sections = derivedNetworks.isEmpty ? [:] : Dictionary(grouping: peers, by: \.publicKey)
     let isAlone = !derivedNetworks.isEmpty && shown.count(of: "PublicKey = ") == 1
     var start = 0
     // Blank lines at the end are the shell's to drop.
@@ -43,7 +44,7 @@ extension ConfigurationFile {
       } else if let key = line.value(behind: "PublicKey = ") {
         let key = KeyBase64.decode(line.extracting(key)) { PublicKey(bytes: $0) } ?? nil
         peer = key.flatMap { places[$0] }
-        derived = key.map { unwritten(of: $0, isAlone: isAlone) } ?? []
+        derived = key.map { unwritten(of: $0, isAlone: isAlone, by: sections[$0] ?? []) } ?? []
         if let peer {
           for setting in exclusions(of: peer).written { output.append("\(setting)\n") }
           if let isOn = multicast(of: peer) { output.append("Multicast = \(isOn ? "on" : "off")\n") }
@@ -100,8 +101,8 @@ extension ConfigurationFile {
   private func isDerived(_ entry: AllowedIPEntry) -> Bool { derivedNetworks.contains { $0.line == entry.line } }
 
   /// What the device has of a peer because of its key, and no line of the file.
-  private func unwritten(of key: PublicKey, isAlone: Bool) -> Set<IPPrefix> {
-    let written = peers.filter { $0.publicKey == key }.flatMap(\.allowedIPs)
+  private func unwritten(of key: PublicKey, isAlone: Bool, by sections: [Peer]) -> Set<IPPrefix> {
+    let written = sections.flatMap(\.allowedIPs)
     return Set(derivedPrefixes(of: key, isAlone: isAlone).map(\.prefix).filter { !written.contains(.add($0)) })
   }
 

@@ -14,6 +14,7 @@ extension Scenario {
     try stage.reachEachOther()
     try stage.hearRouter()
     try stage.joinPlain()
+    try stage.keepNeighbour()
     try stage.down()
   }
 }
@@ -68,13 +69,13 @@ private struct DerivedAddressesStage {
   }
 
   private func write(
-    _ own: KeyPair, _ settings: String, _ other: KeyPair, _ peer: String, on host: Host
+    _ own: KeyPair, _ settings: String, _ other: KeyPair, _ peer: String, linkLocal: Bool = true, on host: Host
   ) throws {
     try Files.write(
       """
       [Interface]
       PrivateKey = \(own.privateKey)
-      LinkLocal = auto
+      LinkLocal = \(linkLocal ? "auto" : "no")
       \(settings)
       [Peer]
       PublicKey = \(other.publicKey)
@@ -184,6 +185,23 @@ private struct DerivedAddressesStage {
     try lab.require(!refused.succeeded, "the laptop's address is refused to another peer", refused.complaints)
     try lab.require(
       home.run("wg", "show", "wgnet", "allowed-ips").output == prefixes, "and nothing has changed", prefixes)
+  }
+
+  /// A router is often fe80::1, and so may be an end of a tunnel.
+  func keepNeighbour() throws {
+    try home.ip("-6", "address", "add", "fe80::1/64", "dev", "wan", "nodad")
+    try laptop.reach("fe80::1%wan")
+    try laptop.run([wg6, "down", "wgnet"])
+    try write(
+      laptopKeys, "Address = fe80::1/64", homeKeys, "Endpoint = 198.51.100.1:51820\nAllowedIPs = ::/0",
+      linkLocal: false,
+      on: laptop)
+    try laptop.run([wg6, "up", "wgnet"])
+    let answers = try laptop.attempt(
+      ["ping", "-q", "-n", "-c", "3", "-i", "0.2", "-W", "2", "fe80::1%wan"], within: 10)
+    try lab.require(
+      answers.succeeded, "a neighbour that is fe80::1 is heard, although the tunnel's own address is fe80::1, too",
+      answers.output)
   }
 
   func down() throws {
