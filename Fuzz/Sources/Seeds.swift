@@ -47,6 +47,9 @@ enum Seeds {
       LinkLocal = auto
       AcceptRA = yes
       Address = ula:home # and in the network of a name
+      RouteSync = yes
+      RouteSyncFilter = 2001:db8::/32, 10.0.0.0/8
+      DeadAfter = 3
       ExcludedIPs = lan, 10.192.124.128/25
       [Peer]
       ExcludedIPs = fd00::/9 ::/1

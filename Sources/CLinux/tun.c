@@ -64,6 +64,14 @@ int linux_tun_namespace(int descriptor) {
   return namespace < 0 ? -errno : namespace;
 }
 
+#ifndef TUNSETCARRIER
+#define TUNSETCARRIER _IOW('T', 226, int)
+#endif
+
+int linux_tun_set_carrier(int descriptor, int has_carrier) {
+  return ioctl(descriptor, TUNSETCARRIER, &has_carrier) == 0 ? 0 : -errno;
+}
+
 int linux_tun_write(int descriptor, int has_header, const void *packet, size_t length) {
   static const char nothing[HEADER_LENGTH];
   const struct iovec pieces[2] = {{(void *)nothing, HEADER_LENGTH}, {(void *)packet, length}};

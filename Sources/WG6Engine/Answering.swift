@@ -82,6 +82,7 @@ extension Engine {
     }
     if mark != oldMark { wires.sockets.setMark(mark) }
     device.apply(update, now: Clock.now)
+    followSilence()
     if update.firewallMark != nil || update.peers.contains(where: { $0.endpoint != nil }) {
       routes.configurationChanged()
     }

@@ -30,6 +30,9 @@ public final class Engine {
   private var isUp = false
   private var settings: InterfaceSettings
   var routes = RouteReview()
+  var routeSync = RouteSync()
+  var hasCarrier = true
+  var isCarrierTroubleTold = false
   private var reports = ReportLog()
   private var errorAnswers = ErrorAnswers()
   private let name: String
@@ -132,6 +135,7 @@ public final class Engine {
       reason = ending
     }
     device.goDown()
+    followSilence()
     return reason!
   }
 
@@ -154,7 +158,7 @@ public final class Engine {
     heed(wires.takeNotices())
     reviewRoutes()
     tellUnlockedMemory()
-    timer.set([device.nextWake(now: Clock.monotonic), routes.nextWake].compactMap { $0 }.min())
+    timer.set([device.nextWake(now: Clock.monotonic), routes.nextWake, routeSync.nextWake].compactMap { $0 }.min())
   }
 
   private func received(_ signal: Int32) {
@@ -215,6 +219,8 @@ public final class Engine {
         }
       case .wakeOutbound:
         wires.outbound.ring()
+      case .silenceChanged:
+        followSilence()
       case .report(let report):
         reports.tell(report, to: log, now: Clock.monotonic)
       }
@@ -249,6 +255,7 @@ public final class Engine {
       if !changes.isEmpty { wires.sockets.sources.machineChanged() }
       if changes.contains(.links) { interfaceChanged() }
       routes.noteChanges(changes)
+      if changes.contains(.ownRoutes) { routeSync.noteChange(device) }
       reviewRoutes()
     }
   }
@@ -260,7 +267,8 @@ public final class Engine {
     {
       wires.plane.setRouteMTUs(mtus)
     }
-    if routes.nextWake == nil { wires.routeNews.listenAgain(wires.outboundPoller) }
+    if routeSync.nextWake != nil { routeSync.review(device, interface: wires.tun.index, log) }
+    if routes.nextWake == nil, routeSync.nextWake == nil { wires.routeNews.listenAgain(wires.outboundPoller) }
   }
 
   // MARK: The interface

@@ -61,6 +61,12 @@ public struct TUN: ~Copyable, Sendable {
     return String(decoding: bytes.indices.prefix { bytes[$0] != 0 }.map { UInt8(bitPattern: bytes[$0]) }, as: UTF8.self)
   }
 
+  /// Tells the kernel, and programs that watch interfaces, whether there is somebody at the other end. Takes Linux 5.0.
+  public borrowing func setCarrier(_ isThere: Bool) throws(Errno) {
+    let result = linux_tun_set_carrier(descriptor.rawValue, isThere ? 1 : 0)
+    guard result == 0 else { throw Errno(rawValue: -result) }
+  }
+
   /// Opens the network namespace that the interface is currently in.
   public borrowing func namespace() throws(Errno) -> OwnedDescriptor {
     try OwnedDescriptor(orErrno: linux_tun_namespace(descriptor.rawValue))

@@ -14,12 +14,50 @@ public struct DeviceUpdate: Sendable {
   /// In which networks, by the first 64 bits of their addresses, each peer has the address that follows from its key among its
   /// allowed IPs (`DerivedAddress`), also one that is added later.
   public var derivedNetworks: [UInt64]?
+  public var routeSync: RouteSyncSettings?
+  /// Seconds that a peer with a persistent keepalive may be silent; 0 turns it off.
+  public var deadAfter: UInt16?
+  /// What the allowed IPs of `peers` come from: `.set` or `.file`.
+  public var origin = AllowedIPOrigin.set
   /// Remove every peer before `peers` are applied.
   public var replacesPeers = false
   /// In order; one peer may occur more than once.
   public var peers: [PeerUpdate] = []
 
   public init() {}
+}
+
+/// Where an allowed IP came from.
+public enum AllowedIPOrigin: UInt8, Sendable {
+  /// A request of the control socket.
+  case set
+  /// The tunnel's file.
+  case file
+  /// A route of the machine.
+  case route
+}
+
+/// Whether routes of the machine that have a peer as gateway become allowed IPs of that peer, and which.
+public struct RouteSyncSettings: Hashable, Sendable {
+  public var isOn: Bool
+  /// Only routes to prefixes inside one of these; all where there are none.
+  public var filter: [IPPrefix]
+
+  public init(isOn: Bool = false, filter: [IPPrefix] = []) {
+    self.isOn = isOn
+    self.filter = filter
+  }
+}
+
+/// A route of the machine that leads through the interface to a gateway.
+public struct GatewayRoute: Hashable, Sendable {
+  public var prefix: IPPrefix
+  public var gateway: IPAddress
+
+  public init(_ prefix: IPPrefix, via gateway: IPAddress) {
+    self.prefix = prefix
+    self.gateway = gateway
+  }
 }
 
 /// What becomes of a key.
@@ -76,6 +114,9 @@ public struct DeviceStatus: Sendable {
   public var firewallMark: UInt32
   /// Whether peers get multicast that do not choose for themselves.
   public var multicast = false
+  public var routeSync = RouteSyncSettings()
+  /// Seconds; 0 is off.
+  public var deadAfter: UInt16 = 0
   /// In the order in which they were added.
   public var peers: [PeerStatus]
   /// What was dropped, whoever's it was; those of the peers are among them.
@@ -110,10 +151,22 @@ public struct PeerStatus: Sendable {
   public var multicast = MulticastChoice.asDevice
   /// In the order in which they were added.
   public var allowedIPs: [IPPrefix] = []
+  /// Of each allowed IP, if the device syncs routes; otherwise empty.
+  public var origins: [AllowedIPOrigin] = []
+  /// Whether nothing came from the peer for as long as `DeviceStatus.deadAfter`.
+  public var isSilent = false
   /// What was dropped of what came from this peer, or was to go to it.
   public var drops = DropCounts()
 
   public init(publicKey: PublicKey) {
     self.publicKey = publicKey
+  }
+}
+
+extension PeerStatus {
+  /// The allowed IPs that no route has given.
+  public var configuredIPs: [IPPrefix] {
+    guard origins.count == allowedIPs.count else { return allowedIPs }
+    return zip(allowedIPs, origins).filter { $0.1 != .route }.map(\.0)
   }
 }

@@ -71,6 +71,8 @@ public enum Limits {
   public static let multicastBurst = 2 * second
   /// A multicast packet counts as this many copies at least: 250 packets a second, in bursts of 500.
   public static let leastMulticastCopies = 40
+  /// Allowed IPs that routes of the machine may give to the peers of one interface.
+  public static let syncedPrefixes = 10_000
   /// The longest packet that goes into a tunnel: the last multiple of the padding that fits a UDP datagram over IPv4.
   public static let longestPacket = (65507 - DataMessage.overhead) / paddingMultiple * paddingMultiple
   /// What every IPv6 link must carry (RFC 8200 §5): packets up to here are never too long.

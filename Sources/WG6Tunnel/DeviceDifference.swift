@@ -11,6 +11,8 @@ struct DeviceDifference {
   private var formerMark: UInt32 = 0
   /// Of the peers in `update`, by their keys: what people call them, and what is changed of those that there were.
   private var details: [PublicKey: (name: String, words: [String])] = [:]
+  /// Whether the device has not been told yet that its allowed IPs are the file's.
+  private var tellsOrigins = false
 
   var isEmpty: Bool { lines.isEmpty }
 
@@ -69,6 +71,19 @@ struct DeviceDifference {
     if multicast != status.multicast {
       update.multicast = multicast
       lines.append("multicast \(multicast ? "on" : "off")")
+    }
+    let routeSync = wanted.routeSync ?? RouteSyncSettings()
+    if routeSync != status.routeSync {
+      update.routeSync = routeSync
+      let filter = routeSync.filter.map(\.description).joined(separator: ", ")
+      lines.append("route sync \(routeSync.isOn ? "on" : "off")\(filter.isEmpty ? "" : ", \(filter)")")
+    }
+    update.origin = wanted.origin
+    tellsOrigins = routeSync.isOn && !status.routeSync.isOn
+    let deadAfter = wanted.deadAfter ?? 0
+    if deadAfter != status.deadAfter {
+      update.deadAfter = deadAfter
+      lines.append("dead after \(deadAfter == 0 ? "off" : "\(deadAfter) s")")
     }
     formerMark = status.firewallMark
     if let mark = wanted.firewallMark, mark != status.firewallMark {
@@ -206,17 +221,18 @@ struct DeviceDifference {
       case .off: words.append("multicast off")
       }
     }
-    let old = Set(current.allowedIPs)
+    let old = Set(current.configuredIPs)
     let added = peer.allowedIPs.subtracting(old).sorted()
     let removed = old.subtracting(peer.allowedIPs).sorted()
-    if !added.isEmpty || !removed.isEmpty {
+    if !added.isEmpty || !removed.isEmpty || tellsOrigins {
       // All at once: a packet sees the old ones or the new ones, never some of each.
       change.replacesAllowedIPs = true
       change.allowedIPs = peer.allowedIPs.sorted().map { .add($0) }
       words += removed.map { "-\($0)" } + added.map { "+\($0)" }
     }
-    guard !words.isEmpty else { return }
+    guard !words.isEmpty || tellsOrigins else { return }
     update.peers.append(change)
+    guard !words.isEmpty else { return }
     details[current.publicKey] = (name, words)
     lines.append(DeviceDifference.line((name, words)))
   }

@@ -181,6 +181,11 @@ extension BrokenFile {
       .interface("Address = \($0)", mention: "behind 'ula:'")
     }
     + ["ula:a, ula:A", "ula:a 10.0.0.1, ula:a"].map { .interface("Address = \($0)", mention: "each network once") }
+    + ["", "1", "lan"].map { .interface("RouteSync = \($0)", mention: "yes or no") }
+    + ["", ",", "lan", "10.0.0.0/33", "::/129"].map {
+      .interface("RouteSyncFilter = \($0)", mention: "RouteSyncFilter")
+    }
+    + ["", "-1", "3601", "3s", "on"].map { .interface("DeadAfter = \($0)", mention: "off or seconds") }
     + ["", ",", "one-family", "+one-family", "-", "off"].map {
       .interface("Warnings = \($0)", mention: "Warnings")
     }

@@ -175,6 +175,11 @@ struct Scenarios {
   @Test("Tens of thousands of allowed IPs change under traffic that loses nothing", .needs("many-prefixes"))
   func manyPrefixes() throws { try play("many-prefixes") }
 
+  @Test(
+    "Routing daemons run over one interface with three peers, and a peer that falls silent is reported to the kernel",
+    .needs("many-peers"), .timeLimit(.minutes(5)))
+  func manyPeers() throws { try play("many-peers") }
+
   @Test("Interfaces come and go fifty times, and the one beside them loses nothing", .needs("turnover"))
   func turnover() throws { try play("turnover") }
 

@@ -34,6 +34,14 @@ import WG6Protocol
     ),
     ("KillSwitch = yes\n\(peer)AllowedIPs = 10.0.0.0/8\n", []),
     ("KillSwitch = on\n", ["4 idle-kill-switch"]),
+    ("RouteSyncFilter = fd00::/8\n", ["4 idle-route-sync"]),
+    ("RouteSync = yes\nRouteSyncFilter = fd00::/8\nDeadAfter = off\n", []),
+    ("DeadAfter = 3\n", ["4 idle-dead-after"]),
+    (
+      "DeadAfter = 3\n\(peer)AllowedIPs = 10.0.0.0/8\nEndpoint = 192.0.2.1:1\nPersistentKeepalive = 3\n",
+      ["4 idle-dead-after"]
+    ),
+    ("DeadAfter = 3\n\(peer)AllowedIPs = 10.0.0.0/8\nEndpoint = 192.0.2.1:1\nPersistentKeepalive = 2\n", []),
     ("DNS = corp.example\nDNS = ~a.example\n", ["4 no-server"]),
     ("DNS = corp.example, 10.0.0.53\n", []),
     ("DNS =\nMTU =\nTable =\nAddress = ,\n", ["4 empty-value", "5 empty-value", "6 empty-value", "7 empty-value"]),

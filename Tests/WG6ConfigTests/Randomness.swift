@@ -70,6 +70,14 @@ extension SeededRandom {
     update.derivedNetworks = maybe { random in
       (0..<UInt64.random(in: 0...3, using: &random)).map { 0xFD << 56 | $0 << 16 }
     }
+    update.routeSync = maybe {
+      let isOn = Bool.random(using: &$0)
+      var filter: [IPPrefix] = []
+      for _ in 0..<Int.random(in: 0...2, using: &$0) { filter.append($0.prefix()) }
+      return RouteSyncSettings(isOn: isOn, filter: filter)
+    }
+    update.deadAfter = maybe { UInt16.random(in: 0...3600, using: &$0) }
+    update.origin = Bool.random(using: &self) ? .set : .file
     update.replacesPeers = Bool.random(using: &self)
     for _ in 0..<Int.random(in: 0...5, using: &self) {
       var peer = PeerUpdate(publicKey())
@@ -107,6 +115,8 @@ extension SeededRandom {
     }
     status.listenPort = maybe { UInt16.random(in: 1...65535, using: &$0) } ?? 0
     status.firewallMark = maybe { UInt32.random(in: 1...UInt32.max, using: &$0) } ?? 0
+    if Bool.random(using: &self) { status.routeSync = RouteSyncSettings(isOn: true, filter: [prefix()]) }
+    status.deadAfter = maybe { UInt16.random(in: 1...3600, using: &$0) } ?? 0
     status.multicast = Bool.random(using: &self)
     for _ in 0..<peers {
       var peer = PeerStatus(publicKey: publicKey())
@@ -118,6 +128,10 @@ extension SeededRandom {
       peer.persistentKeepalive = maybe { UInt16.random(in: 1...65535, using: &$0) } ?? 0
       peer.multicast = [.asDevice, .on, .off].randomElement(using: &self)!
       peer.allowedIPs = (0..<prefixes).map { _ in prefix() }
+      if status.routeSync.isOn {
+        peer.origins = peer.allowedIPs.map { _ in [.set, .file, .route].randomElement(using: &self)! }
+      }
+      peer.isSilent = Bool.random(using: &self)
       status.peers.append(peer)
     }
     return status

@@ -402,7 +402,7 @@ extension NetworkNamespace {
   }
 
   /// What `ip -j` prints here.
-  fileprivate func ipAnswer(_ command: String) throws -> [[String: Any]] {
+  func ipAnswer(_ command: String) throws -> [[String: Any]] {
     let text = try ipText("-j \(command)")
     return try JSONSerialization.jsonObject(with: Data((text.isEmpty ? "[]" : text).utf8)) as? [[String: Any]] ?? []
   }

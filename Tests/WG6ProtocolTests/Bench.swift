@@ -158,7 +158,7 @@ final class Node {
         if let destination = path.endpoint { outbox.append((bytes, destination)) }
         peer?.sent(bytes.count)
       case .wakeOutbound: if isAwake { wake() }
-      case .report: break
+      case .report, .silenceChanged: break
       }
     }
   }

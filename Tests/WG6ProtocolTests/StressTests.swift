@@ -121,7 +121,7 @@ import WG6Simulation
         if path.remote == other.endpoint.address.bits { other.incoming.put(message.withUnsafeBytes { Array($0) }) }
         peer?.sent(message.count)
       case .wakeOutbound: machine.wakesOutbound.store(true, ordering: .releasing)
-      case .report: break
+      case .report, .silenceChanged: break
       }
     }
   }

@@ -151,4 +151,25 @@ import WG6Protocol
     guard case .set(let new) = other.update.peers.first?.presharedKey else { Issue.record("the key stays"); return }
     #expect(!(new.secret == secret.secret) && other.lines.count == 1)
   }
+
+  @Test func `allowed IPs that routes have given are no difference, and are not given by a file`() throws {
+    let text =
+      "[Interface]\nPrivateKey = \(ownKey)\nRouteSync = yes\nRouteSyncFilter = 10.0.0.0/8\nDeadAfter = 3\nMulticast = on\n"
+      + peer(1, "AllowedIPs = fd00::1\nMulticast = off")
+    let fresh = try difference(status(present(1, "fd00::1/128")), text)
+    #expect(fresh.update.routeSync == RouteSyncSettings(isOn: true, filter: [prefix("10.0.0.0/8")]))
+    #expect(fresh.update.deadAfter == 3 && fresh.update.multicast == true && fresh.update.origin == .file)
+    // The device has to learn that what it has is the file's.
+    #expect(fresh.update.peers.first?.allowedIPs == [.add(prefix("fd00::1/128"))])
+    #expect(fresh.update.peers.first?.multicast == .off)
+    var synced = present(1, "fd00::1/128", "10.1.0.0/16")
+    synced.origins = [.file, .route]
+    synced.multicast = .off
+    var after = try status(synced)
+    (after.routeSync, after.deadAfter, after.multicast) = (fresh.update.routeSync!, 3, true)
+    #expect(try difference(after, text).isEmpty)
+    let off = try difference(after, own + peer(1, "AllowedIPs = fd00::1"))
+    #expect(off.update.routeSync == RouteSyncSettings() && off.update.deadAfter == 0 && off.update.multicast == false)
+    #expect(off.update.peers.first?.multicast == .asDevice && off.update.peers.first?.allowedIPs == [])
+  }
 }

@@ -156,6 +156,11 @@ extension FuzzTarget {
     lines += file.hooks.preDown.map { "PreDown = \($0)" } + file.hooks.postDown.map { "PostDown = \($0)" }
     if file.savesConfiguration { lines.append("SaveConfig = true") }
     if file.clampsMSS { lines.append("ClampMSS = yes") }
+    if let syncs = file.syncsRoutes { lines.append("RouteSync = \(syncs ? "yes" : "no")") }
+    if !file.routeSyncFilter.isEmpty {
+      lines.append("RouteSyncFilter = " + file.routeSyncFilter.map(\.description).joined(separator: ", "))
+    }
+    if let seconds = file.deadAfter { lines.append("DeadAfter = \(seconds)") }
     if let multicast = file.multicast { lines.append("Multicast = \(multicast ? "on" : "off")") }
     if !file.guardsAgainstSpoofing { lines.append("SpoofGuard = no") }
     switch file.killSwitch {

@@ -29,6 +29,9 @@ int linux_tun_name(int descriptor, char *name);
 /// Opens the network namespace that the interface is currently in (Linux 5.2). Returns a descriptor or -errno.
 int linux_tun_namespace(int descriptor);
 
+/// Tells the kernel whether the interface's other end is there (Linux 5.0). Returns 0 or a negative errno.
+int linux_tun_set_carrier(int descriptor, int has_carrier);
+
 /// Writes one packet, as it is; with `has_header`, behind a virtio header that asks for nothing. Returns 0 or -errno.
 int linux_tun_write(int descriptor, int has_header, const void *packet, size_t length);
 

@@ -99,6 +99,16 @@ public struct ControlAnswerParser: ~Copyable {
     } else if key.equals("multicast") {
       guard let isOn = value.truth else { return refuse("multicast=\(value.quotable)", "true or false") }
       device.multicast = isOn
+    } else if key.equals("route_sync") {
+      guard let isOn = value.truth else { return refuse("route_sync=\(value.quotable)", "true or false") }
+      device.routeSync.isOn = isOn
+    } else if key.equals("route_sync_filter") {
+      guard let prefix = IPPrefix(text: value) else {
+        return refuse("route_sync_filter=\(value.quotable)", "address/length")
+      }
+      device.routeSync.filter.append(prefix)
+    } else if key.equals("dead_after") {
+      if let seconds = number(key, value, upTo: 65535) { device.deadAfter = UInt16(seconds) }
     } else if key.equals("unlocked_key_bytes") {
       if let bytes = number(key, value, upTo: .max) { device.unlockedKeyBytes = bytes }
     } else if let reason = DropReason(key: key), let count = number(key, value, upTo: .max) {
@@ -115,6 +125,14 @@ public struct ControlAnswerParser: ~Copyable {
         return refuse("multicast=\(value.quotable)", "true, false or device")
       }
       peer!.multicast = choice
+    } else if key.equals("allowed_ip_origin") {
+      let origin: AllowedIPOrigin? =
+        value.equals("route") ? .route : value.equals("file") ? .file : value.equals("set") ? .set : nil
+      guard let origin else { return refuse("allowed_ip_origin=\(value.quotable)", "set, file or route") }
+      peer!.origins.append(origin)
+    } else if key.equals("silent") {
+      guard let isSilent = value.truth else { return refuse("silent=\(value.quotable)", "true or false") }
+      peer!.isSilent = isSilent
     } else if key.equals("preshared_key") {
       guard let key = KeyHex.decode(value, { PresharedKey(bytes: $0) }) ?? nil else {
         return refuse("preshared_key", "64 hexadecimal digits")

@@ -12,6 +12,11 @@ extension DeviceStatus {
     // wg6's own, which `wg` skips.
     if unlockedKeyBytes != 0 { text.append(number: "unlocked_key_bytes", unlockedKeyBytes) }
     if multicast { text.append("multicast=true\n" as StaticString) }
+    if routeSync.isOn {
+      text.append("route_sync=true\n" as StaticString)
+      for prefix in routeSync.filter { text.append(prefix: "route_sync_filter=", prefix) }
+    }
+    if deadAfter != 0 { text.append(number: "dead_after", UInt64(deadAfter)) }
     for peer in peers { peer.writeAnswer(to: &text) }
     ControlAnswer.write(errno: 0, to: &text)
   }
@@ -62,7 +67,15 @@ extension PeerStatus {
     case .on: text.append("multicast=true\n" as StaticString)
     case .off: text.append("multicast=false\n" as StaticString)
     }
-    for prefix in allowedIPs { text.append(allowedIP: prefix) }
+    if isSilent { text.append("silent=true\n" as StaticString) }
+    guard origins.count == allowedIPs.count else {
+      for prefix in allowedIPs { text.append(allowedIP: prefix) }
+      return
+    }
+    for (prefix, origin) in zip(allowedIPs, origins) {
+      text.append(allowedIP: prefix)
+      text.append(origin.line)
+    }
   }
 }
 
@@ -74,5 +87,16 @@ extension ControlAnswer {
     text.append((errno == 0 ? "errno=" : "errno=-") as StaticString)
     text.append(decimal: UInt64(errno.magnitude))
     text.append("\n\n" as StaticString)
+  }
+}
+
+extension AllowedIPOrigin {
+  /// What an answer has behind an allowed IP, for clients of wg6.
+  fileprivate var line: StaticString {
+    switch self {
+    case .set: "allowed_ip_origin=set\n"
+    case .file: "allowed_ip_origin=file\n"
+    case .route: "allowed_ip_origin=route\n"
+    }
   }
 }

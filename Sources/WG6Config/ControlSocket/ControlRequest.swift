@@ -147,6 +147,26 @@ public struct ControlRequestParser: ~Copyable {
       device.multicast = isOn
     } else if key.equals("derived_networks") {
       readDerivedNetworks(value)
+    } else if key.equals("route_sync") {
+      guard let isOn = value.truth else {
+        return refuse(EINVAL, "route_sync=\(value.quotable), expected true or false")
+      }
+      device.routeSync = RouteSyncSettings(isOn: isOn)
+    } else if key.equals("route_sync_filter") {
+      guard let prefix = IPPrefix(text: value), device.routeSync != nil else {
+        return refuse(EINVAL, "route_sync_filter=\(value.quotable), expected address/length, behind route_sync")
+      }
+      device.routeSync!.filter.append(prefix)
+    } else if key.equals("dead_after") {
+      guard let seconds = value.decimal(upTo: 3600) else {
+        return refuse(EINVAL, "dead_after=\(value.quotable), expected seconds, 0 to 3600")
+      }
+      device.deadAfter = UInt16(seconds)
+    } else if key.equals("allowed_ip_origin") {
+      guard value.equals("file") else {
+        return refuse(EINVAL, "allowed_ip_origin=\(value.quotable), expected file")
+      }
+      device.origin = .file
     } else if key.equals("replace_peers") {
       guard isTrue("replace_peers", value) else { return }
       device.replacesPeers = true

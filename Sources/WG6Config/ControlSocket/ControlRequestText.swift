@@ -44,6 +44,12 @@ extension DeviceUpdate {
       let networks = derivedNetworks.map { IPPrefix(.v6(high: $0, low: 0), length: 64).description }
       text.append("derived_networks=\(networks.joined(separator: ","))\n")
     }
+    if let routeSync {
+      text.append(routeSync.isOn ? "route_sync=true\n" : "route_sync=false\n")
+      for prefix in routeSync.filter { text.append(prefix: "route_sync_filter=", prefix) }
+    }
+    if let deadAfter { text.append(number: "dead_after", UInt64(deadAfter)) }
+    if origin == .file { text.append("allowed_ip_origin=file\n") }
     if replacesPeers { text.append("replace_peers=true\n") }
     for peer in peers { peer.writeRequest(to: &text) }
     text.append(UInt8(ascii: "\n"))
@@ -114,11 +120,15 @@ extension WipedBytes {
   }
 
   mutating func append(allowedIP prefix: IPPrefix, removed: Bool = false) {
+    append(prefix: removed ? "allowed_ip=-" : "allowed_ip=", prefix)
+  }
+
+  /// A line of `head` and a prefix.
+  mutating func append(prefix head: StaticString, _ prefix: IPPrefix) {
     var line = ShortText()
-    if removed { line.append(UInt8(ascii: "-")) }
     prefix.write(to: &line)
     line.append(UInt8(ascii: "\n"))
-    append("allowed_ip=" as StaticString)
+    append(head)
     append(line)
   }
 

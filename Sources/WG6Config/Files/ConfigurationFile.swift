@@ -55,6 +55,11 @@ public struct ConfigurationFile: Sendable {
   public internal(set) var derivedNetworks: [DerivedNetwork] = []
   /// `AcceptRA`: router advertisements from the tunnel are taken.
   public internal(set) var acceptsRouterAdvertisements = false
+  /// `RouteSync` and `RouteSyncFilter`: routes that have a peer as gateway become its allowed IPs.
+  public internal(set) var syncsRoutes: Bool?
+  public internal(set) var routeSyncFilter: [IPPrefix] = []
+  /// `DeadAfter`, in seconds; 0 is off.
+  public internal(set) var deadAfter: UInt16?
   public internal(set) var peers: [Peer] = []
   /// What was accepted, as `wg` does, and still looks like a slip of one line. `findings` tells what the lines mean
   /// together.
@@ -154,6 +159,9 @@ public struct ConfigurationFile: Sendable {
     update.listenPort = listenPort
     update.firewallMark = firewallMark
     update.multicast = multicast
+    update.routeSync = syncsRoutes.map { RouteSyncSettings(isOn: $0, filter: $0 ? routeSyncFilter : []) }
+    if syncsRoutes == true { update.origin = .file }
+    update.deadAfter = deadAfter
     if replacing {
       if case .keep = privateKey { update.privateKey = .remove }
       update.listenPort = listenPort ?? 0

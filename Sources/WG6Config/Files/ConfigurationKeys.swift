@@ -9,12 +9,14 @@ enum ConfigurationKeys {
   ]
   /// What nobody knows but us.
   static let extensions = [
-    "ExcludedIPs", "KillSwitch", "ClampMSS", "SpoofGuard", "Multicast", "LinkLocal", "AcceptRA", "Warnings",
+    "ExcludedIPs", "KillSwitch", "ClampMSS", "SpoofGuard", "Multicast", "LinkLocal", "AcceptRA", "RouteSync",
+    "RouteSyncFilter", "DeadAfter", "Warnings",
   ]
 
   /// Of which several add up instead of the last one counting.
   static let repeatable = [
-    "Address", "DNS", "PreUp", "PostUp", "PreDown", "PostDown", "AllowedIPs", "ExcludedIPs", "Warnings",
+    "Address", "DNS", "PreUp", "PostUp", "PreDown", "PostDown", "AllowedIPs", "ExcludedIPs", "RouteSyncFilter",
+    "Warnings",
   ]
 
   private static let ofPeers = peer + ["ExcludedIPs", "Multicast"]

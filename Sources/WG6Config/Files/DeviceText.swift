@@ -23,11 +23,13 @@ extension WipedBytes {
     append("[Peer]\n")
     unsafe append(setting: "PublicKey", key: peer.publicKey.bytes.span.bytes)
     peer.presharedKey?.withBytes { append(setting: "PresharedKey", key: $0) }
-    for (index, prefix) in peer.allowedIPs.enumerated() {
+    // What routes have given goes with the routes, and belongs in no file.
+    let allowedIPs = peer.configuredIPs
+    for (index, prefix) in allowedIPs.enumerated() {
       append(index == 0 ? "AllowedIPs = " : ", ")
       append(prefix)
     }
-    if !peer.allowedIPs.isEmpty { append("\n") }
+    if !allowedIPs.isEmpty { append("\n") }
     if let endpoint = peer.endpoint { append("Endpoint = \(endpoint.displayText)\n") }
     if peer.persistentKeepalive != 0 { append("PersistentKeepalive = \(peer.persistentKeepalive)\n") }
   }

@@ -12,8 +12,27 @@ extension ConfigurationFile {
     if killSwitch != .off, coverage.covered.isEmpty, let line = linesOfSettings.killSwitch {
       tell(.idleKillSwitch, line, "KillSwitch holds nothing back: no peer has any AllowedIPs")
     }
+    if !routeSyncFilter.isEmpty, syncsRoutes != true, let line = linesOfSettings.routeSyncFilter {
+      tell(.idleRouteSync, line, "RouteSyncFilter without RouteSync = yes changes nothing")
+    }
+    if let deadAfter, deadAfter > 0, let line = linesOfSettings.deadAfter {
+      tellAboutDeadAfter(Int(deadAfter), line, tell)
+    }
     tellAboutExclusions(coverage, tell)
     tellAboutPeers(tell)
+  }
+
+  /// Without keepalives of both ends in time, a peer counts as dead that is only quiet.
+  private func tellAboutDeadAfter(_ seconds: Int, _ line: Int, _ tell: Tell) {
+    let keepalives = peers.compactMap(\.persistentKeepalive).filter { $0 > 0 }
+    if keepalives.isEmpty {
+      tell(.idleDeadAfter, line, "DeadAfter without PersistentKeepalive changes nothing: no peer is watched")
+    } else if let longest = keepalives.max(), longest >= seconds {
+      tell(
+        .idleDeadAfter, line,
+        "DeadAfter = \(seconds) with PersistentKeepalive = \(longest): a quiet peer counts as dead; keepalives have to be shorter, on both ends"
+      )
+    }
   }
 
   /// Exclusions from what was never included, and prefixes that are excluded whole.

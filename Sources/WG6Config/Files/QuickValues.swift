@@ -46,6 +46,17 @@ extension ConfigurationReader {
     case "AcceptRA":
       if let accepts = choice(key, value, written) { result.acceptsRouterAdvertisements = accepts }
       result.linesOfSettings.acceptRA = line
+    case "RouteSync":
+      result.linesOfSettings.routeSync = line
+      if let syncs = choice(key, value, written) { result.syncsRoutes = syncs }
+    case "RouteSyncFilter": readRouteSyncFilter(written)
+    case "DeadAfter":
+      result.linesOfSettings.deadAfter = line
+      if ValueText.choice(value) == false { return result.deadAfter = 0 }
+      guard let seconds = value.decimal(upTo: 3600) else {
+        return refuse("read DeadAfter = \(written.quotable), expected off or seconds, 1 to 3600")
+      }
+      result.deadAfter = UInt16(seconds)
     case "Warnings": readWarnings(written)
     case "ExcludedIPs":
       let found = exclusions(written)
@@ -151,6 +162,21 @@ extension ConfigurationReader {
     }
     result.hooks[keyPath: hooks].append(text)
     result.linesOfSettings.hook = result.linesOfSettings.hook ?? line
+  }
+
+  private mutating func readRouteSyncFilter(_ text: RawSpan) {
+    let expected = "expected prefixes, as in 2001:db8::/32, 10.0.0.0/8"
+    result.linesOfSettings.routeSyncFilter = result.linesOfSettings.routeSyncFilter ?? line
+    let elements = text.listElements
+    if elements.isEmpty { refuse("read RouteSyncFilter without a value, \(expected)") }
+    for range in elements {
+      let element = text.extracting(range)
+      guard let prefix = IPPrefix(text: element) else {
+        refuse("read RouteSyncFilter = \(element.quotable), \(expected)")
+        continue
+      }
+      result.routeSyncFilter.append(prefix)
+    }
   }
 
   /// What a line's ExcludedIPs are; refuses what is none.

@@ -76,6 +76,11 @@ extension ConfigurationFile {
     }
     if clampsMSS { lines.append("ClampMSS = yes") }
     if multicast == true { lines.append("Multicast = on") }
+    if syncsRoutes == true { lines.append("RouteSync = yes") }
+    if !routeSyncFilter.isEmpty {
+      lines.append("RouteSyncFilter = \(routeSyncFilter.map(\.description).joined(separator: ", "))")
+    }
+    if let deadAfter, deadAfter > 0 { lines.append("DeadAfter = \(deadAfter)") }
     if !guardsAgainstSpoofing { lines.append("SpoofGuard = no") }
     if derivedNetworks.contains(where: \.isLinkLocal) { lines.append("LinkLocal = auto") }
     if acceptsRouterAdvertisements { lines.append("AcceptRA = yes") }

@@ -12,6 +12,10 @@ public struct SettingLines: Sendable {
   public var listenPort: Int?
   public var killSwitch: Int?
   public var acceptRA: Int?
+  var routeSync: Int?
+  /// The first of them.
+  var routeSyncFilter: Int?
+  var deadAfter: Int?
   /// The first command.
   public var hook: Int?
 }

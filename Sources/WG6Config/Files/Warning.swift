@@ -28,6 +28,8 @@ public enum Warning: String, CaseIterable, Sendable {
   case noServer = "no-server"
   case idleRouterAdvertisements = "idle-accept-ra"
   case routerLoop = "router-loop"
+  case idleRouteSync = "idle-route-sync"
+  case idleDeadAfter = "idle-dead-after"
   // About the file and this machine.
   case readableKey = "readable-key"
   case unknownName = "unknown-name"

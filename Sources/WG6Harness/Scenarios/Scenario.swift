@@ -30,7 +30,7 @@ public struct Scenario: Sendable {
     .counters, .packetSizes, .forgedPathMTU,
     .offloads, .transfer, .keys, .firstAnswers, .lateSettings, .nesting, .packetStorm, .policyRouting,
     .sourceAddresses, .betterRoute, .ownAddress, .lyingPeer, .derivedAddresses, .forgedPackets,
-    .manyPrefixes,
+    .manyPrefixes, .manyPeers,
     .turnover, .unreachable, .errorSources, .leaks, .defaultRoute, .twoDefaultRoutes, .deletedRules, .hostileLAN,
     .hostileNames, .packetCapture,
     .stress, .loadGenerator, .execution,

@@ -133,7 +133,7 @@ final class Insider {
           return train.byteCount
         }
         outbound.leave()
-      case .report: break
+      case .report, .silenceChanged: break
       }
     }
     return messages

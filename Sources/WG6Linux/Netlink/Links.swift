@@ -55,6 +55,16 @@ extension NetlinkSocket {
     unsafe try change(link, "set the MTU of \(link.name) to \(mtu)") { unsafe rtnl_link_set_mtu($0, UInt32(mtu)) }
   }
 
+  /// Has the kernel tell its listeners how the interface is now. It tells of a lost carrier at most once a second, for all
+  /// interfaces of all namespaces together; of any setting at once, so the group is set to what it is.
+  public func announce(_ link: Link) throws(NetlinkError) {
+    var found: OpaquePointer?
+    guard unsafe rtnl_link_get_kernel(socket, link.index, nil, &found) >= 0, let current = unsafe found else { return }
+    let group = unsafe rtnl_link_get_group(current)
+    unsafe rtnl_link_put(current)
+    unsafe try change(link, "announce \(link.name)") { unsafe rtnl_link_set_group($0, group) }
+  }
+
   public func setUp(_ link: Link) throws(NetlinkError) {
     unsafe try change(link, "set \(link.name) up") { unsafe rtnl_link_set_flags($0, UInt32(IFF_UP)) }
   }

@@ -56,6 +56,21 @@ import WG6Protocol
     }
   }
 
+  /// Among routes to the same prefix of a table, the lowest counts.
+  var metric: UInt32 { unsafe rtnl_route_get_priority(route) }
+
+  /// The gateways through `interface`, of either family.
+  func gateways(through interface: Int32) -> [IPAddress] {
+    (0..<(unsafe rtnl_route_get_nnexthops(route))).compactMap { number in
+      guard let hop = unsafe rtnl_route_nexthop_n(route, number), unsafe rtnl_route_nh_get_ifindex(hop) == interface,
+        let address = unsafe rtnl_route_nh_get_gateway(hop) ?? rtnl_route_nh_get_via(hop),
+        let base = unsafe nl_addr_get_binary_addr(address)
+      else { return nil }
+      return unsafe IPAddress(
+        networkBytes: UnsafeRawBufferPointer(start: base, count: Int(nl_addr_get_len(address))))
+    }
+  }
+
   /// The address that is to be sent from.
   var source: IPAddress? {
     guard let address = unsafe rtnl_route_get_pref_src(route), let base = unsafe nl_addr_get_binary_addr(address) else {

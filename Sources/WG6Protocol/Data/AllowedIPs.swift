@@ -12,6 +12,7 @@ import Synchronization
   private var pool = TrieNodePool()
   private var edition: UInt32 = 1
   private var stamp: UInt32 = 0
+  private var origin = AllowedIPOrigin.set
   private var replaced: [UnsafeMutablePointer<TrieNode>] = unsafe []
 
   /// What the data threads look at.
@@ -38,8 +39,9 @@ import Synchronization
   /// Gives `prefix` to `peer`, taking it from whoever has it.
   ///
   /// - Returns: a stamp that tells this giving from earlier and later ones of the same prefix.
-  mutating func insert(_ prefix: IPPrefix, for peer: PeerReference) -> UInt32 {
+  mutating func insert(_ prefix: IPPrefix, for peer: PeerReference, from origin: AllowedIPOrigin = .set) -> UInt32 {
     stamp &+= 1
+    self.origin = origin
     let bits = prefix.address.bits
     if prefix.address.isIPv6 {
       unsafe v6 = insert(into: v6, bits, prefix.length, peer)
@@ -59,18 +61,33 @@ import Synchronization
     }
   }
 
-  /// Who has `prefix`, exactly this one, and by which giving.
-  func owner(of prefix: IPPrefix) -> (peer: PeerReference, stamp: UInt32)? {
+  /// Who has `prefix`, exactly this one, by which giving, and what that came from.
+  func owner(of prefix: IPPrefix) -> (peer: PeerReference, stamp: UInt32, origin: AllowedIPOrigin)? {
     let bits = prefix.address.bits
     var next = unsafe prefix.address.isIPv6 ? v6 : v4
     while let node = unsafe next, unsafe Int(node.pointee.length) <= prefix.length {
       guard unsafe node.pointee.bits.commonPrefixLength(with: bits) >= Int(node.pointee.length) else { return nil }
       if unsafe Int(node.pointee.length) == prefix.length {
-        return unsafe node.pointee.peer.map { unsafe ($0, node.pointee.stamp) }
+        return unsafe node.pointee.peer.map { unsafe ($0, node.pointee.stamp, node.pointee.origin) }
       }
       unsafe next = bits.bit(at: Int(node.pointee.length)) ? node.pointee.right : node.pointee.left
     }
     return nil
+  }
+
+  /// The longest prefix that has all of `prefix` in it and that no route has given, and its peer.
+  func configured(covering prefix: IPPrefix) -> (peer: PeerReference, length: Int)? {
+    let bits = prefix.address.bits
+    var best: (peer: PeerReference, length: Int)?
+    var next = unsafe prefix.address.isIPv6 ? v6 : v4
+    while let node = unsafe next, unsafe Int(node.pointee.length) <= prefix.length {
+      let length = unsafe Int(node.pointee.length)
+      guard unsafe node.pointee.bits.commonPrefixLength(with: bits) >= length else { break }
+      if let peer = unsafe node.pointee.peer, unsafe node.pointee.origin != .route { best = (peer, length) }
+      guard length < prefix.length else { break }
+      unsafe next = bits.bit(at: length) ? node.pointee.right : node.pointee.left
+    }
+    return best
   }
 
   /// Publishes all changes since the last time.
@@ -112,6 +129,7 @@ import Synchronization
       if common == length {
         unsafe node.pointee.peer = peer
         unsafe node.pointee.stamp = stamp
+        unsafe node.pointee.origin = origin
       } else if bits.bit(at: common) {
         unsafe node.pointee.right = insert(into: node.pointee.right, bits, length, peer)
       } else {
@@ -161,7 +179,8 @@ import Synchronization
     let node = unsafe pool.allocate()
     unsafe node.initialize(
       to: TrieNode(
-        bits: bits, left: nil, right: nil, peer: peer, stamp: stamp, edition: edition, length: UInt8(length)))
+        bits: bits, left: nil, right: nil, peer: peer, stamp: stamp, edition: edition, length: UInt8(length),
+        origin: origin))
     return unsafe node
   }
 
@@ -192,6 +211,8 @@ import Synchronization
   var edition: UInt32
   /// Of the prefix: 0 to 32, or to 128.
   let length: UInt8
+  /// Of the peer's prefix; in a byte that would be padding.
+  var origin: AllowedIPOrigin
 }
 
 /// Nodes out of slabs, so that a million of them cost a million times 56 bytes and no more.

@@ -25,8 +25,12 @@ extension Device {
       multicastIsDue = true
     }
     if update.replacesPeers { for case let peer? in peers { remove(peer) } }
-    for change in update.peers { apply(change, now: now) }
+    if let settings = update.routeSync { routeSync = settings }
+    if let seconds = update.deadAfter { deadAfter = seconds }
+    for change in update.peers { apply(change, from: update.origin, now: now) }
+    if update.deadAfter != nil { for case let peer? in peers { watchSilence(of: peer, now: now) } }
     derive(after: update)
+    followRoutes()
   }
 
   /// How the device is. `listenPort` and `firewallMark` are the caller's to fill in.
@@ -41,10 +45,14 @@ extension Device {
         (status.transmittedBytes, status.receivedBytes) = peer.reference.byteCounts
         status.persistentKeepalive = peer.persistentKeepalive
         status.multicast = peer.multicast
+        status.isSilent = peer.isSilent
         status.allowedIPs = peer.prefixes.list(of: peer.reference, in: allowedIPs)
+        if routeSync.isOn { status.origins = peer.prefixes.origins(of: peer.reference, in: allowedIPs) }
         return status
       })
     status.multicast = multicast
+    status.routeSync = routeSync
+    status.deadAfter = deadAfter
     return status
   }
 
@@ -98,7 +106,7 @@ extension Device {
 
   // MARK: Peers
 
-  private func apply(_ change: PeerUpdate, now: Now) {
+  private func apply(_ change: PeerUpdate, from origin: AllowedIPOrigin, now: Now) {
     if change.removes {
       if let peer = peersByKey[change.publicKey] { remove(peer) }
       return
@@ -117,12 +125,11 @@ extension Device {
     }
     let hasMoved = change.endpoint.map { direct(peer, to: $0) } ?? false
     if change.replacesAllowedIPs {
-      for prefix in peer.prefixes.list(of: peer.reference, in: allowedIPs) { allowedIPs.remove(prefix) }
-      peer.prefixes.removeAll()
+      for prefix in peer.prefixes.takeConfigured(of: peer.reference, in: allowedIPs) { allowedIPs.remove(prefix) }
     }
     for allowedIP in change.allowedIPs {
       switch allowedIP {
-      case .add(let prefix): give(prefix, to: peer)
+      case .add(let prefix): give(prefix, to: peer, from: origin)
       case .remove(let prefix): take(prefix, from: peer)
       }
     }
@@ -139,6 +146,7 @@ extension Device {
     if change.startsHandshake, isUp, !peer.reference.isHandshaking, !canSend(to: peer, now: now) {
       initiate(peer, isRetry: false, now: now)
     }
+    watchSilence(of: peer, now: now)
     schedule(peer)
   }
 
@@ -188,9 +196,9 @@ extension Device {
 
   // MARK: Allowed IPs
 
-  func give(_ prefix: IPPrefix, to peer: Peer) {
+  func give(_ prefix: IPPrefix, to peer: Peer, from origin: AllowedIPOrigin) {
     let loser = allowedIPs.owner(of: prefix).flatMap { peers[Int($0.peer.slot)] }
-    let stamp = allowedIPs.insert(prefix, for: peer.reference)
+    let stamp = allowedIPs.insert(prefix, for: peer.reference, from: origin)
     peer.prefixes.append(prefix, stamp: stamp)
     loser?.prefixes.lost(one: loser!.reference, in: allowedIPs)
   }
@@ -220,7 +228,7 @@ extension Device {
     if let former { retire(.receivers(former)) }
   }
 
-  private func publishAllowedIPs() {
+  func publishAllowedIPs() {
     let replaced = allowedIPs.commit(to: plane.allowedIPs)
     if !replaced.isEmpty { retire(.nodes(replaced)) }
   }

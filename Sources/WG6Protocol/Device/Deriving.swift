@@ -71,7 +71,8 @@ extension Device {
     derivedOwners[identifier] = peer.publicKey
     for network in derivedNetworks {
       let prefix = DerivedAddress.prefix(of: identifier, in: network)
-      if allowedIPs.owner(of: prefix)?.peer != peer.reference { give(prefix, to: peer) }
+      let owner = allowedIPs.owner(of: prefix)
+      if owner?.peer != peer.reference || owner?.origin == .route { give(prefix, to: peer, from: .file) }
     }
   }
 
@@ -82,7 +83,7 @@ extension Device {
     if derivedNetworks.contains(DerivedAddress.linkLocalNetwork), peersByKey.count == 1,
       let peer = peersByKey.values.first
     {
-      if allowedIPs.owner(of: groups) == nil { give(groups, to: peer) }
+      if allowedIPs.owner(of: groups) == nil { give(groups, to: peer, from: .file) }
       onlyPeerHasGroups = true
     } else if onlyPeerHasGroups {
       onlyPeerHasGroups = false

@@ -22,6 +22,13 @@ public final class Device {
   /// Whether the published receivers of multicast are to be made anew.
   var multicastIsDue = false
   var receivers: MulticastReceivers?
+  public internal(set) var routeSync = RouteSyncSettings()
+  var gatewayRoutes: [GatewayRoute] = []
+  /// Prefixes that routes have given, as of the last time that routes were followed.
+  var syncedPrefixes: Set<IPPrefix> = []
+  public internal(set) var routeSyncOutcome = RouteSyncOutcome()
+  /// Seconds; 0 is off.
+  var deadAfter: UInt16 = 0
 
   /// In which networks peers have addresses that follow from their keys; see `derive`.
   var derivedNetworks: [UInt64] = []
@@ -115,6 +122,8 @@ public final class Device {
     case send(ControlMessage, PackedPath, peer: PeerReference?)
     /// Wake the outbound thread for `Outbound.flushStaged`.
     case wakeOutbound
+    /// A peer has fallen silent, or is heard again (`silence`, `isSilent(gateway:)`).
+    case silenceChanged
     /// Something that a log may want to tell, at debug level.
     case report(Report)
   }
@@ -127,6 +136,8 @@ public final class Device {
     case handshakeGivenUp(PublicKey)
     case keepaliveSent(PublicKey)
     case keysZeroed(PublicKey)
+    case peerSilent(PublicKey)
+    case peerHeard(PublicKey)
     case endpointMoved(PublicKey, Endpoint)
     case endpointUnreachable(PublicKey, Endpoint)
     case messageDropped(DropReason, from: Endpoint?)
@@ -187,6 +198,7 @@ public final class Device {
     isUp = true
     for case let peer? in peers {
       startKeepalive(peer, now: now)
+      watchSilence(of: peer, now: now)
       schedule(peer)
     }
   }
@@ -199,9 +211,12 @@ public final class Device {
       endSessions(of: peer)
       discardStaged(peer)
       peer.timers.stopAll()
+      endSilence(of: peer)
       peer.initiationSentAt = nil
       schedule(peer)
     }
+    followRoutes()
+    publishAllowedIPs()
     reclaim()
   }
 

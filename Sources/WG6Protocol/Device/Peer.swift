@@ -33,6 +33,12 @@ final class Peer {
   /// Nanoseconds since 1970.
   var lastHandshake: Nanoseconds?
 
+  // Silence (`DeadAfter`): what had come from the peer when the watch last looked, and when it was last seen to grow.
+  var heardBytes: UInt64 = 0
+  var heardAt: Nanoseconds = 0
+  var lookedAt: Nanoseconds = 0
+  var isSilent = false
+
   // Sessions: what was, what is, and what a responder may not use before it hears under it.
   var previous: KeypairReference?
   var current: KeypairReference?
@@ -94,9 +100,25 @@ struct PeerPrefixes {
     return prefixes
   }
 
-  mutating func removeAll() {
-    given = []
+  /// Where each of those in force came from, in the order of `list`.
+  func origins(of peer: PeerReference, in allowedIPs: borrowing AllowedIPs) -> [AllowedIPOrigin] {
+    var origins: [AllowedIPOrigin] = []
+    for entry in given where PeerPrefixes.isInForce(entry, peer, allowedIPs) {
+      origins.append(allowedIPs.owner(of: entry.prefix)!.origin)
+    }
+    return origins
+  }
+
+  /// Forgets all but those that routes have given, and returns those of them that are in force.
+  mutating func takeConfigured(of peer: PeerReference, in allowedIPs: borrowing AllowedIPs) -> [IPPrefix] {
+    var taken: [IPPrefix] = []
+    var kept: [(prefix: IPPrefix, stamp: UInt32)] = []
+    for entry in given where PeerPrefixes.isInForce(entry, peer, allowedIPs) {
+      if allowedIPs.owner(of: entry.prefix)!.origin == .route { kept.append(entry) } else { taken.append(entry.prefix) }
+    }
+    given = kept
     stale = 0
+    return taken
   }
 
   private static func isInForce(

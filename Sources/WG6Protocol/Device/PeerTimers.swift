@@ -4,15 +4,16 @@
 /// - `newHandshake`: data went out and nothing came back; a new session may help.
 /// - `sendKeepalive`: data came in and nothing went back; the other end waits for a sign.
 /// - `persistentKeepalive`: nothing went out for the configured time; a NAT may be about to forget us.
+/// - `lookForSilence`: `DeadAfter` is set, and it is time to see whether the peer was heard.
 /// - `zeroKeys`: no new session for so long that nothing of the old ones may remain.
 enum PeerTimer: Int, CaseIterable {
-  case retransmitHandshake, newHandshake, sendKeepalive, persistentKeepalive, zeroKeys
+  case retransmitHandshake, newHandshake, sendKeepalive, persistentKeepalive, lookForSilence, zeroKeys
 }
 
 /// A flat table of deadlines, none of them running at first.
 struct PeerTimers {
   private static let never = Nanoseconds.max
-  private var deadlines = InlineArray<5, Nanoseconds>(repeating: never)
+  private var deadlines = InlineArray<6, Nanoseconds>(repeating: never)
 
   subscript(timer: PeerTimer) -> Nanoseconds? {
     get { deadlines[timer.rawValue] == PeerTimers.never ? nil : deadlines[timer.rawValue] }

@@ -37,6 +37,7 @@ extension Device {
     case .newHandshake: newHandshake(peer, now: now)
     case .sendKeepalive: keepaliveDue(peer, now: now)
     case .persistentKeepalive: persistentKeepaliveDue(peer, now: now)
+    case .lookForSilence: lookForSilence(of: peer, now: now)
     case .zeroKeys:
       endSessions(of: peer)
       actions.append(.report(.keysZeroed(peer.publicKey)))

@@ -310,6 +310,7 @@ public final class Host {
           outbound.pass()
           outbound.flushStaged(now: world.now.monotonic) { transmit($0) }
           outbound.leave()
+        case .silenceChanged: break
         case .report(let report): tell(report)
         }
       }
@@ -355,6 +356,8 @@ public final class Host {
     case .handshakeGivenUp: "gives its peer up"
     case .keepaliveSent: "sends a keepalive"
     case .keysZeroed: "zeroes its keys"
+    case .peerSilent: "counts a peer as silent"
+    case .peerHeard: "hears a peer again"
     case .endpointUnreachable: "is told that its peer can't be reached"
     case .endpointMoved: "follows its peer elsewhere"
     case .messageDropped(let reason, _): "drops a message: \(reason)"

@@ -29,6 +29,15 @@ struct StatusReport: ~Copyable {
     if status.listenPort != 0 { field("listening port") { $0.text.append(String(status.listenPort)) } }
     if status.firewallMark != 0 { field("fwmark") { $0.text.append("0x\(String(status.firewallMark, radix: 16))") } }
     if status.multicast { field("multicast") { $0.text.append("on") } }
+    if status.routeSync.isOn {
+      field("route sync") { report in
+        guard !status.routeSync.filter.isEmpty else { return report.text.append("on") }
+        report.append(status.routeSync.filter)
+      }
+    }
+    if status.deadAfter != 0 {
+      field("dead after") { $0.append(seconds: UInt64(status.deadAfter)) }
+    }
     if status.unlockedKeyBytes != 0 {
       field("memory of keys") { report in
         report.append(byteCount: status.unlockedKeyBytes)
@@ -46,7 +55,14 @@ struct StatusReport: ~Copyable {
     text.append("\(book.suffix(for: peer.publicKey))\n")
     if let key = peer.presharedKey { field("preshared key") { $0.appendHidden { key.withBytes($0) } } }
     if let endpoint = peer.endpoint { field("endpoint") { $0.text.append(endpoint.displayText) } }
-    field("allowed ips") { $0.append(peer.allowedIPs) }
+    field("allowed ips") { $0.append(peer.allowedIPs, origins: peer.origins) }
+    if peer.isSilent {
+      field("silent") { report in
+        report.text.append(.red)
+        report.text.append("nothing heard for as long as DeadAfter says")
+        report.text.append(.reset)
+      }
+    }
     if peer.handshakeSeconds != 0 { field("latest handshake") { $0.appendTime(since: peer.handshakeSeconds) } }
     if peer.receivedBytes != 0 || peer.transmittedBytes != 0 {
       field("transfer") { report in
@@ -79,7 +95,8 @@ struct StatusReport: ~Copyable {
     }
   }
 
-  private mutating func append(_ prefixes: [IPPrefix]) {
+  /// - Parameter origins: of each prefix, or none.
+  private mutating func append(_ prefixes: [IPPrefix], origins: [AllowedIPOrigin] = []) {
     if prefixes.isEmpty { text.append("(none)") }
     for (index, prefix) in prefixes.enumerated() {
       if index > 0 { text.append(", ") }
@@ -88,6 +105,12 @@ struct StatusReport: ~Copyable {
       text.append("/")
       text.append(.reset)
       text.bytes.append(number: UInt(prefix.length))
+      guard origins.count == prefixes.count else { continue }
+      switch origins[index] {
+      case .set: text.append(" (set)")
+      case .file: text.append(" (file)")
+      case .route: text.append(" (route)")
+      }
     }
   }
 

@@ -14,7 +14,7 @@ struct Up: ParsableCommand {
         [Interface]  PrivateKey, ListenPort, FwMark, Address, MTU, Table, DNS,
                      PreUp, PostUp, PreDown, PostDown, SaveConfig,
                      ExcludedIPs, KillSwitch, ClampMSS, SpoofGuard, Multicast,
-                     LinkLocal, AcceptRA
+                     LinkLocal, AcceptRA, RouteSync, RouteSyncFilter, DeadAfter
         [Peer]       PublicKey (or @name), PresharedKey, AllowedIPs,
                      ExcludedIPs, Multicast, Endpoint, PersistentKeepalive
       wg6.conf(5) explains them; 'check' says what is wrong with a file, and 'routes' what would go where.
