@@ -310,7 +310,7 @@ import WG6Simulation
     }
     for (host, log) in [(pair.alice, ofAlice), (pair.bob, ofBob)] {
       let own = handshakes.filter { $0.source == host.endpoint }.map(ephemeral)
-      #expect(log.count == own.count * 2)
+      try #require(log.count == own.count * 2)
       for (index, key) in own.enumerated() {
         #expect(log[index * 2].hasPrefix("LOCAL_EPHEMERAL_PRIVATE_KEY = ") && publicKey(of: log[index * 2]) == key)
         #expect(log[index * 2 + 1] == expectedLine)
