@@ -99,8 +99,9 @@ struct KnownDifference: Sendable {
       ours.insert(
         Fact(
           .route, route.fact.text.replacing("dev \(quick.interface) ", with: "dev \(quick.interface) table \(table) ")))
+      let destination = route.fact.text.split(separator: " ")[1]
       for rule in [
-        "from all lookup main suppress_prefixlength \(length)",
+        "from all to \(destination) lookup main suppress_prefixlength \(length)",
         "not from all fwmark \(mark) lookup \(table) suppress_prefixlength \(length - 1)",
       ] {
         let own = difference.right.filter {
