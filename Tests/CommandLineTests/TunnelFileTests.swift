@@ -74,15 +74,17 @@ struct `Files of tunnels that are up` {
 
   @Test func `commands speak the language that wg-quick's do, and what comes after them has the caller's`() throws {
     let space = try Namespace(device: false)
-    let lines = ["PreUp", "PostUp", "PreDown", "PostDown"].map { "\($0) = echo \($0) $LC_ALL" }.joined(separator: "\n")
-    let file = try configuration(space, lines)
-    for (language, told) in [("tlh_KX", "C"), ("", "C")] {
+    let lines = ["PreUp", "PostUp", "PreDown", "PostDown"].map {
+      "\($0) = echo \($0) $LC_ALL $HAVE_SET_DNS $HAVE_SET_FIREWALL"
+    }.joined(separator: "\n")
+    for (language, allowedIPs, hasFirewall) in [("tlh_KX", "10.8.0.0/16", 0), ("", "0.0.0.0/0", 1)] {
+      let file = try configuration(space, lines, allowedIPs: allowedIPs)
       let environment = ["LC_ALL": language]
       let up = try space.wg6(["up", file], environment: environment)
       try space.require(up)
-      #expect(up.output == "PreUp \(told)\nPostUp \(told)\n", "\(up.output)")
+      #expect(up.output == "PreUp C 0 0\nPostUp C 0 \(hasFirewall)\n", "\(up.output)")
       let down = try space.wg6(["down", file], environment: environment)
-      #expect(down.output == "PreDown \(told)\nPostDown \(told)\n", "\(down.output)")
+      #expect(down.output == "PreDown C 0 0\nPostDown C 0 0\n", "\(down.output)")
     }
   }
 

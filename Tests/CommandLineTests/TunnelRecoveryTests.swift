@@ -29,6 +29,118 @@ struct `Tunnels beside each other and after a failure` {
     #expect(try !rules(space).contains("suppress_prefixlength"))
   }
 
+  @Test func `what PreUp may clear away is looked at after it, and before anything else is changed`() throws {
+    let space = try Namespace(device: false)
+    let setting = "/proc/sys/net/ipv6/conf/default/disable_ipv6"
+    try space.require(space.inside("/bin/sh", ["-c", "echo 1 > \(setting)"]))
+    for (command, comesUp) in [("true", false), ("echo 0 > \(setting)", true)] {
+      let file = try configuration(space, "PreUp = \(command)", allowedIPs: "0.0.0.0/0, ::/0")
+      let up = try space.wg6(["up", "-v", file])
+      #expect(up.errors.contains("[#] \(command)"))
+      #expect(up.status == (comesUp ? 0 : 1) && up.errors.contains("IPv6 is off for new interfaces") != comesUp)
+      #expect(up.errors.contains("starting ") == comesUp, "\(up.errors)")
+    }
+    try space.require(space.wg6(["down", space.interface]))
+  }
+
+  @Test func `while a tunnel is up in one network namespace, none of its name comes up in another`() throws {
+    let space = try Namespace(device: false), other = try Namespace(device: false)
+    let file = try configuration(space, allowedIPs: "10.8.0.0/16")
+    try space.require(space.wg6(["up", file]))
+    for _ in 0..<2 {
+      let up = try other.wg6(["up", file])
+      #expect(up.status == 1 && up.errors.contains("says that it is up in another network namespace"), "\(up.errors)")
+    }
+    #expect(try space.wg(["show", space.interface]).status == 0)
+    try space.require(space.wg6(["down", space.interface]))
+  }
+
+  @Test func `a socket of which nobody knows whose it is belongs to no tunnel here`() throws {
+    let space = try Namespace(device: false), path = "/var/run/wireguard/\(space.interface).sock"
+    let listener = socket(AF_UNIX, Int32(SOCK_STREAM.rawValue | SOCK_CLOEXEC.rawValue), 0)
+    defer { close(listener) }
+    var address = sockaddr_un()
+    address.sun_family = sa_family_t(AF_UNIX)
+    withUnsafeMutableBytes(of: &address.sun_path) { $0.copyBytes(from: path.utf8) }
+    let isListening = withUnsafePointer(to: &address) {
+      $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+        bind(listener, $0, socklen_t(MemoryLayout<sockaddr_un>.size)) == 0 && listen(listener, 8) == 0
+      }
+    }
+    try #require(isListening)
+    defer { unlink(path) }
+    let down = try space.wg6(["down", space.interface])
+    #expect(down.status == 1 && down.errors.contains("its daemon serves another network namespace"), "\(down.errors)")
+    #expect(FileManager.default.fileExists(atPath: path))
+  }
+
+  @Test func `while a mark takes the place of another, a kill switch lets datagrams with both pass`() throws {
+    let space = try Namespace(device: false)
+    for (killSwitch, changes) in [("yes", 2), ("no", 1)] {
+      func file(_ mark: Int) throws -> String {
+        try configuration(space, "FwMark = \(mark)\nKillSwitch = \(killSwitch)", allowedIPs: "0.0.0.0/0, ::/0")
+      }
+      try space.require(space.wg6(["up", file(7)]))
+      let text = try String(contentsOfFile: file(8), encoding: .utf8)
+      #expect(text.contains("FwMark = 8"))
+      let trial = try space.wg6(["reload", "--dry-run", space.directory.path + "/\(space.interface).conf"])
+      let firewall = trial.output.components(separatedBy: "firewall table wg6-\(space.interface)").count - 1
+      #expect(firewall == changes, "\(killSwitch): \(trial)")
+      try space.require(space.wg6(["down", space.interface]))
+    }
+  }
+
+  @Test func `a reload makes what is new before it takes away what is old`() throws {
+    let space = try Namespace(device: false)
+    let file = try configuration(space, "Table = 7", allowedIPs: "10.8.0.0/16, fd08::/32")
+    try space.require(space.wg6(["up", file]))
+    let text = try String(contentsOfFile: file, encoding: .utf8)
+    try text.replacing("10.8.0.0/16, fd08::/32", with: "10.8.0.0/17, fd08::/33")
+      .write(toFile: file, atomically: false, encoding: .utf8)
+    let lines = try space.wg6(["reload", "--dry-run", file]).output.split(separator: "\n").map { $0.prefix(9) }
+    #expect(lines.filter { $0.contains(" route") }.compactMap(\.first) == ["+", "+", "-", "-"], "\(lines)")
+    try space.require(space.wg6(["reload", file]))
+    try space.require(space.wg6(["down", file]))
+  }
+
+  @Test func `a reload that was killed at any point is made good by the next one`() throws {
+    let space = try Namespace(device: false)
+    let file = try configuration(space, "ClampMSS = yes", allowedIPs: "10.8.0.0/16")
+    let before = try String(contentsOfFile: file, encoding: .utf8)
+    func reload(_ point: Int?) throws -> Outcome {
+      try space.wg6(["reload", file], environment: point.map { ["WG6_FAULT": "\($0)"] } ?? [:])
+    }
+    func table() throws -> String {
+      try space.inside(Programs.nft!, ["list", "table", "inet", "wg6-\(space.interface)"]).output
+    }
+    var wanted = ""
+    for point in 0...6 {
+      try before.write(toFile: file, atomically: false, encoding: .utf8)
+      try space.require(space.wg6(["up", file]))
+      let after = before.replacing("ClampMSS = yes", with: "KillSwitch = yes")
+      try after.write(toFile: file, atomically: false, encoding: .utf8)
+      if point > 0 { _ = try reload(point) }
+      try space.require(reload(nil))
+      if point == 0 { wanted = try table() }
+      #expect(try table() == wanted && wanted.contains("reject"), "killed at point \(point)")
+      try space.require(space.wg6(["down", file]))
+    }
+  }
+
+  @Test func `an up that is refused has cleaned up behind a daemon that died once and for all`() throws {
+    let space = try Namespace(device: false), trace = space.directory.path + "/trace"
+    let file = try configuration(space, "PostDown = echo down >> \(trace)", allowedIPs: "0.0.0.0/0, ::/0")
+    try space.require(space.wg6(["up", file]))
+    try space.killDaemon()
+    try space.require(space.inside("/bin/sh", ["-c", "echo 1 > /proc/sys/net/ipv6/conf/default/disable_ipv6"]))
+    for _ in 0..<2 {
+      let up = try space.wg6(["up", file])
+      #expect(up.status == 1 && up.errors.contains("IPv6 is off for new interfaces"), "\(up.errors)")
+    }
+    #expect(try space.wg6(["down", space.interface]).errors.contains("is not up"))
+    #expect(try String(contentsOfFile: trace, encoding: .utf8) == "down\n")
+  }
+
   @Test func `a reload puts back rules that another program took, and no more`() throws {
     let space = try Namespace(device: false)
     let file = try configuration(space, allowedIPs: "0.0.0.0/0")

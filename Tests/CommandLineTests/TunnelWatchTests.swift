@@ -219,7 +219,10 @@ struct `What keeps traffic in a tunnel is watched over` {
       try told().contains("8.0.0.0/5") && told().contains("2000::/3")
     }
     #expect(try !sets().contains("8.0.0.0") && !sets().contains("2000::"))
-    #expect(try told().contains("no local network by its address and stays in the tunnel"))
+    let foreign = try told().split(separator: "\n").filter {
+      $0.contains("no local network by its address and stays in the tunnel")
+    }
+    #expect(!foreign.isEmpty && foreign.allSatisfy { !$0.contains("10.19.") && !$0.contains("fd19:") }, "\(foreign)")
     #expect(try told().contains("the local networks that stay reachable past the tunnel are now: 10.19.0.0/24"))
     try space.require(space.ip("addr", "flush", "dev", "v0"))
     try waitUntil("what is gone is closed") {
@@ -232,6 +235,18 @@ struct `What keeps traffic in a tunnel is watched over` {
     up.send(SIGTERM)
     #expect(up.wait() == 0)
     #expect(try tables(space).isEmpty && names(space).isEmpty)
+  }
+
+  @Test func `a tunnel's datagrams are led past other tunnels before its first command and its daemon run`() throws {
+    let space = try Namespace(device: false), rules = space.directory.path + "/rules"
+    let other = "\(space.interface)b"
+    try space.require(space.wg6(["up", guardedTunnel(space, "")]))
+    let lines = "PreUp = \(Programs.ip!) -4 rule > \(rules)"
+    try space.require(space.wg6(["up", guardedTunnel(space, lines, named: other, number: 1)]))
+    let told = try String(contentsOfFile: rules, encoding: .utf8)
+    #expect(told.contains("fwmark 0xca6d goto") && !told.contains("not from all fwmark 0xca6d"), "\(told)")
+    for name in [other, space.interface] { try space.require(space.wg6(["down", name])) }
+    #expect(try !policy(space).contains("0xca6d"))
   }
 
   @Test func `a kill switch without lan follows, too: a DHCP client may ask servers where the machine is now`() throws {

@@ -69,8 +69,11 @@ private func crowd(_ lab: Lab, _ tunnel: Tunnel) throws {
   try waitUntil("a second has passed") { Clock.seconds - start > 1 }
   let control = Usage(of: pid).shares(since: before, over: Clock.seconds - start).of["wg6d"] ?? 0
   try lab.require(control < 0.2, "and nobody spins: the control thread had \(Usage.percent(control)) of a processor")
+  let last = clients.removeLast()
+  last.send("get=1\n\n")
   withExtendedLifetime(clients) {}
   clients = []
+  try lab.require(last.errorNumber() == 0, "who waited is served once the others have gone")
   try tunnel.server.run("prlimit", "--pid", "\(pid)", "--nofile=1024:1024")
   try lab.require(
     tunnel.server.attempt(["wg", "show", "wg0"], within: 10).succeeded, "once they have gone, `wg show` is served")
