@@ -77,6 +77,20 @@ import WG6Protocol
     #expect(digests[0] == rules.digest)
   }
 
+  @Test func `replace the guard alone by whole chains, and leave the sets of a kill switch in place`() throws {
+    var rules = try self.rules(covered: ["10.0.0.0/8"], networks: ["10.1.0.0/16"], lan: .networks)
+    rules.guardedAddresses = [try address("10.66.0.2")]
+    rules.guardedSources = [try #require(IPPrefix("10.0.0.0/8"))]
+    rules.groupAddresses = [try address("10.66.0.255")]
+    let lines = rules.guardReplacement.split(separator: "\n")
+    let flushed = ["spoof-guard", "forged", "source-guard"].map { "flush chain inet wg6-wg0 \($0)" }
+    #expect(lines.prefix(3).map(String.init) == flushed)
+    #expect(lines.dropFirst(3).allSatisfy { $0.hasPrefix("add rule inet wg6-wg0 ") && !$0.contains("@covered4") })
+    #expect(lines.contains { $0.contains("spoof-guard ip daddr 10.66.0.255") })
+    #expect(lines.contains { $0.contains("source-guard ip saddr != 0.0.0.0 ip saddr @routed4 fib") })
+    #expect(lines.last?.hasSuffix("jump forged") == true)
+  }
+
   @Test func `know no set where everything is covered`() throws {
     let script = try rules(covered: ["0.0.0.0/0", "::/0"]).script
     #expect(!script.contains("set "))

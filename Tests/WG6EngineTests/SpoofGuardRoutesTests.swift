@@ -78,7 +78,7 @@ extension `The guard against forged packets` {
   private func follow(_ rules: FirewallRules, _ stage: Stage) throws -> [Sharer] {
     try stage.namespace.inside {
       let following = rules.followingAddresses()
-      try Firewall.put(following.rules)
+      try Firewall.putGuard(following.rules)
       return following.ignored
     }
   }

@@ -42,6 +42,11 @@ extension Firewall {
     }
   }
 
+  /// Puts the guard of `rules` in the place of the one that the table has, which must be nobody's.
+  static func putGuard(_ rules: FirewallRules) throws(FirewallError) {
+    if rules.hasGuard { try run(rules.guardReplacement) }
+  }
+
   /// Removes the tables of `rules`, whether they exist or not.
   public static func remove(_ rules: FirewallRules) throws(FirewallError) {
     var rules = rules

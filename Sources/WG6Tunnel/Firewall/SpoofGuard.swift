@@ -37,6 +37,25 @@ extension FirewallRules {
       """
   }
 
+  /// Puts other rules into the guard's chains, in one transaction, in a table that has them, and touches nothing else in it:
+  /// sets that are made anew may be empty for a moment, which opens a kill switch to what they keep in.
+  var guardReplacement: String {
+    var (flushed, added) = ([String](), [String]())
+    var chain: Substring?
+    for line in spoofGuard.split(separator: "\n") {
+      let words = line.split(separator: " ")
+      if line.hasPrefix("  chain ") {
+        chain = words[1]
+        flushed.append("flush chain inet \(tableName) \(words[1])\n")
+      } else if line == "  }" {
+        chain = nil
+      } else if let chain, words.first != "type" {
+        added.append("add rule inet \(tableName) \(chain) \(words.joined(separator: " "))\n")
+      }
+    }
+    return (flushed + added).joined()
+  }
+
   /// What comes from such a source by another interface and is no forgery: answers to the tunnel's own datagrams, and to
   /// programs that bypass the tunnel; a DHCP server's; ICMP errors of routers on ways past the tunnel, which can't be told
   /// from errors of routers elsewhere; and neighbours on the link, which no router has forwarded (RFC 4861 §11.2), as none does

@@ -123,10 +123,12 @@ struct GuardedState: ~Copyable {
     if isChanged { filter = now.journalled }
     let isDamaged = isChanged ? now.table == nil : isTableDamaged(now)
     let hasMoved = filter?.killSwitch?.networks != wanted.killSwitch?.networks
-    if isDamaged || hasMoved || now.hasOtherNeighbours(than: filter) {
+    let isWhole = !isDamaged && !hasMoved && filter?.others == wanted.others
+    if !isWhole || now.hasOtherNeighbours(than: filter) {
       ownership = nil
       do throws(FirewallError) {
-        try Firewall.put(wanted)
+        // A kill switch stays as it is where only the guard changes.
+        if isWhole { try Firewall.putGuard(wanted) } else { try Firewall.put(wanted) }
       } catch {
         throw TunnelError("\(error)")
       }
