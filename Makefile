@@ -122,6 +122,7 @@ lint:
 	$(SWIFT) format lint --strict -r $(SOURCES)
 	scripts/check-comparisons
 	scripts/check-messages
+	scripts/mutate --check
 
 clean:
 	rm -rf .build
