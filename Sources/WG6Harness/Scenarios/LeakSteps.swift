@@ -42,10 +42,12 @@ extension LeakHunt {
     try lab.require(sent > 0, "the tunnel carries home's and the laptop's traffic: \(when)")
   }
 
-  /// Brings the tunnel up. From when its table stands, nothing may leave; that is before there is an interface.
+  /// Brings the tunnel up. From when its table has the kill switch, nothing may leave; that is before there is an interface.
+  /// A table that can have an owner is made first, and empty.
   func switchesOn() throws {
+    let chain = killSwitch == "no" ? "spoof-guard" : "postrouting"
     let table = try home.start([
-      "sh", "-c", "echo; until nft list table inet wg6-home; do :; done >/dev/null 2>&1; date +%s.%N",
+      "sh", "-c", "echo; until nft list chain inet wg6-home \(chain); do :; done >/dev/null 2>&1; date +%s.%N",
     ])
     let interface = try home.start([
       "sh", "-c", "echo; until ip link show dev home; do :; done >/dev/null 2>&1; nft list table inet wg6-home",
