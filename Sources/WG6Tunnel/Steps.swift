@@ -189,6 +189,8 @@ extension Tunnel {
     for rule in chosen {
       do throws(NetlinkError) {
         try netlink.addRule(rule)
+      } catch  where error.isExisting {
+        // The process that watches over the tunnel reads the journal, and was quicker.
       } catch {
         throw TunnelError("the rule '\(rule)': \(error.reason)")
       }
