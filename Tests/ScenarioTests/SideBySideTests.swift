@@ -31,8 +31,8 @@ struct SideBySideTests {
     ])
     let ours = [
       Fact(.route, "IPv4 203.0.113.0/24 dev wgq table 1073793644 protocol boot scope link"),
-      Fact(.rule, "IPv4 32764: from all lookup main suppress_prefixlength 24"),
-      Fact(.rule, "IPv4 32765: not from all fwmark 0xca6c lookup 1073793644 suppress_prefixlength 23"),
+      Fact(.rule, "IPv4 16382: from all to 203.0.113.0/24 lookup main suppress_prefixlength 24"),
+      Fact(.rule, "IPv4 16383: not from all fwmark 0xca6c lookup 1073793644 suppress_prefixlength 23"),
       Fact(.device, "wgq fwmark 0xca6c"), Fact(.sysctl, "net/ipv4/conf/all/src_valid_mark = 1"),
     ]
     let marks = ["ip", "ip6"].flatMap { family in
