@@ -129,7 +129,11 @@ struct `Addresses from keys on the command line` {
     let silent = try Running(
       Programs.ip!, ["netns", "exec", space.name, "/usr/bin/env", "python3", "-c", script],
       files: ["/dev/null", "/dev/null", "/dev/null"])
-    defer { silent.send(SIGKILL) }
+    // One that is not waited for keeps tests that fork from learning of their own (`waitid` tells of it again and again).
+    defer {
+      silent.send(SIGKILL)
+      _ = silent.wait()
+    }
     try waitUntil("the port is taken") {
       try space.inside("/usr/bin/env", ["ss", "-Hlun"]).output.contains("127.0.0.1:9 ")
     }
