@@ -160,7 +160,13 @@ private struct Bereft {
         let monitor = try home.start(["ip", "-ts", "-o", family, "monitor", what])
         // It says nothing before the first change.
         try waitUntil("ip monitor listens") { Files.text("/proc/\(monitor.pid)/comm").trimmed == "ip" }
-        try waitUntil("ip monitor has its socket") { Files.names(in: "/proc/\(monitor.pid)/fd").count > 3 }
+        // A socket that has joined no group hears nothing.
+        try waitUntil("ip monitor has joined its groups") {
+          Files.text("/proc/\(monitor.pid)/net/netlink").split(separator: "\n").contains { line in
+            let fields = line.split(separator: " ")
+            return fields.count > 3 && fields[1] == "0" && fields[2] == "\(monitor.pid)" && fields[3] != "00000000"
+          }
+        }
         try home.run(["ip", family] + delete)
         try waitUntil("all is back", within: 2, every: 0.005) { try policy() == before }
         try waitUntil("ip monitor has seen it") { Self.gap(monitor.output) != nil }
