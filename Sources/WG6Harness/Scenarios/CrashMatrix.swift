@@ -109,6 +109,8 @@ private struct CrashPlan: CustomStringConvertible {
           snap $n.killed
           try $n.next \(tool) \(next) \(interface)
           settle
+          # That something was restored after the crash is no fault.
+          rm -f /run/wg6/\(interface).restored
           snap $n.after
           [ \(next) = down ] || try $n.down \(tool) down \(interface)
           absent \(interface)

@@ -23,6 +23,14 @@ enum SnapshotScript {
     settle() {
       turns=0
       while ip -6 addr show tentative | grep -q . && [ $turns -lt 200 ]; do sleep 0.02; turns=$((turns + 1)); done
+      # The process that watches over a tunnel follows its addresses a moment later.
+      last= same=0 turns=0
+      while [ $same -lt 5 ] && [ $turns -lt 60 ]; do
+        now=$(nft list ruleset 2>/dev/null | cksum)
+        if [ "$now" = "$last" ]; then same=$((same + 1)); else same=0 last=$now; fi
+        sleep 0.05
+        turns=$((turns + 1))
+      done
     }
 
     """
