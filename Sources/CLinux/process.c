@@ -48,7 +48,7 @@ int linux_memory_file(void) {
 int linux_shared_memory(long size) {
   const int descriptor = memfd_create("wg6", MFD_CLOEXEC | MFD_ALLOW_SEALING);
   if (descriptor < 0) return -errno;
-  // Taken now: a thread that writes later finds memory, or the process is told here that there is none.
+  // The memory is allocated now, so that running out of it fails here and not in a thread that writes later.
   int error = ftruncate(descriptor, size) != 0 ? errno : 0;
   if (!error && fallocate(descriptor, 0, 0, size) != 0) error = errno;
   if (!error && fcntl(descriptor, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) != 0) error = errno;

@@ -53,7 +53,7 @@ int linux_enter_network(int descriptor);
 /// A file without a name, in memory, close-on-exec. Returns a descriptor or -errno. A GNU extension.
 int linux_memory_file(void);
 
-/// Memory that processes share by its descriptor: `size` zeroed bytes that are there, and a size that nobody can change
+/// Memory that processes share by its descriptor: `size` zeroed bytes, allocated at once, whose size is sealed
 /// (memfd with seals, fallocate). Returns a descriptor, close-on-exec, or -errno. A GNU extension, as the next four.
 int linux_shared_memory(long size);
 

@@ -17,7 +17,7 @@ extension Scenario {
   }
 }
 
-/// A command of ours that goes on until it is ended, and what it wrote.
+/// A running `wg6 capture` or `wg6 keylog`, and its output.
 private final class Recorder {
   let program: Program
 

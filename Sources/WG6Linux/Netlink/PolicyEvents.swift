@@ -7,7 +7,7 @@ import Glibc
   private let routes: OpaquePointer
   private let filter: OpaquePointer?
 
-  /// - Parameter table: the tables of the families `inet` and `arp` that are told of.
+  /// - Parameter table: the name of the tables of the families `inet` and `arp` whose changes are reported.
   public init(table: String) throws(NetlinkError) {
     self.table = table
     let groups = [

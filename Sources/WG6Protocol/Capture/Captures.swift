@@ -1,7 +1,7 @@
 import Synchronization
 import WG6Crypto
 
-/// A capture that runs: where packets go that it takes. Its address is stable while a data thread may look at it.
+/// A running capture: its filter, and the ring for the packets that pass it. Its address is stable while a data thread may look at it.
 @safe struct Capture: ~Copyable {
   let writer: CaptureWriter
   let filter: CompiledFilter
@@ -12,7 +12,7 @@ import WG6Crypto
 
 /// The address of a capture.
 @safe public struct CaptureReference: Equatable, @unchecked Sendable {
-  // SAFETY: whoever holds one is the control path, or a data thread between two quiescent points.
+  // SAFETY: only the control path holds one, and data threads between two quiescent points.
   let pointer: UnsafeMutablePointer<Capture>
 
   public static func == (left: CaptureReference, right: CaptureReference) -> Bool {

@@ -101,7 +101,7 @@ import WG6Crypto
 
 /// The address of a keypair.
 @safe struct KeypairReference: Equatable, @unchecked Sendable {
-  // SAFETY: whoever holds one is the control path, or a data thread between two quiescent points.
+  // SAFETY: only the control path holds one, and data threads between two quiescent points.
   let pointer: UnsafeMutablePointer<Keypair>
 
   static func == (left: KeypairReference, right: KeypairReference) -> Bool { unsafe left.pointer == right.pointer }

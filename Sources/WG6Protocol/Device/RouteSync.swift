@@ -1,7 +1,7 @@
 /// Allowed IPs that follow the machine's routes: "prefix via gateway" through the interface gives the prefix to the peer that
 /// has the gateway's address.
 extension Device {
-  /// The machine's routes through the interface that have a gateway, in order of preference. Replaces what was told before.
+  /// The machine's routes through the interface that have a gateway, in order of preference. Replaces the former list.
   ///
   /// Data threads see all of the change or nothing of it.
   public func routesTold(_ routes: [GatewayRoute]) {
