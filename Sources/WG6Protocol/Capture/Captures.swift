@@ -1,7 +1,8 @@
 import Synchronization
 import WG6Crypto
 
-/// A running capture: its filter, and the ring for the packets that pass it. Its address is stable while a data thread may look at it.
+/// A running capture: its filter, and the ring for the packets that pass it. Its address is stable while a data thread may
+/// look at it.
 @safe struct Capture: ~Copyable {
   let writer: CaptureWriter
   let filter: CompiledFilter
