@@ -40,6 +40,20 @@ int linux_accept(int listener) {
   return descriptor < 0 ? -errno : descriptor;
 }
 
+unsigned long long linux_network_cookie(void) {
+  // In the headers since Linux 5.14, and not in all of glibc's.
+#ifndef SO_NETNS_COOKIE
+  const int SO_NETNS_COOKIE = 71;
+#endif
+  unsigned long long cookie = 0;
+  socklen_t size = sizeof cookie;
+  const int any = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+  if (any < 0) return 0;
+  if (getsockopt(any, SOL_SOCKET, SO_NETNS_COOKIE, &cookie, &size) != 0 || size != sizeof cookie) cookie = 0;
+  close(any);
+  return cookie;
+}
+
 int linux_memory_file(void) {
   const int descriptor = memfd_create("wg6", MFD_CLOEXEC);
   return descriptor < 0 ? -errno : descriptor;

@@ -210,7 +210,7 @@ public final class Engine {
     for action in device.takeActions() {
       switch action {
       case .send(let message, let path, let peer):
-        let sent = wires.send(message, along: path)
+        let sent = wires.send(message, along: path, isReply: peer == nil)
         if let checked = sent.path { peer?.replace(path, by: checked) }
         if sent.count == 1 {
           peer?.sent(message.count)

@@ -36,6 +36,9 @@ public struct OuterSources: ~Copyable, Sendable {
   private let number = Atomic<UInt32>(1)
   private let state = Mutex(State())
 
+  /// Whether any path has been looked up in the kernel.
+  var hasAskedKernel: Bool { state.withLock { $0.kernel != nil } }
+
   /// Whether the local end of `path` was looked at, and nothing has changed since, and the way is known.
   public func isChecked(_ path: PackedPath) -> Bool {
     path.check == number.load(ordering: .relaxed) && path.isReviewed
@@ -90,7 +93,11 @@ public struct OuterSources: ~Copyable, Sendable {
     return path.reviewed(tunnelMTU: state.tunnels[interface]!)
   }
 
-  /// The first half of `check`: the local end.
+  /// The first half of `check`, the local end alone. Asks the kernel nothing if `path` has a source that is not the tunnel's.
+  func checkSource(_ path: PackedPath) -> PackedPath? {
+    checkSource(path, number.load(ordering: .sequentiallyConsistent))
+  }
+
   private func checkSource(_ path: PackedPath, _ number: UInt32) -> PackedPath? {
     state.withLock { state in
       guard state.own.contains(where: { $0.isIPv6 == path.isIPv6 }) else { return path.checked(number) }

@@ -34,6 +34,19 @@ extension UDPSockets {
     return unsafe sendChecked(runs, along: path, patience)
   }
 
+  /// Sends one datagram to a remote end of which nothing is remembered, as a cookie reply goes. Its local end is checked.
+  /// The way is not: it would have to be looked up for each such datagram, and strangers choose how many there are.
+  public borrowing func sendUnreviewed(_ run: inout DatagramRun, along path: PackedPath) -> Sent {
+    guard let checked = sources.checkSource(path) else {
+      var sent = Sent()
+      sent.hasNoSource = true
+      return sent
+    }
+    return unsafe withUnsafeMutablePointer(to: &run) {
+      unsafe sendChecked(UnsafeMutableBufferPointer(start: $0, count: 1), along: checked, 0)
+    }
+  }
+
   /// Finds the local end first. Out of the way of the other sends.
   @inline(never) private borrowing func sendAfterCheck(
     _ runs: UnsafeMutableBufferPointer<DatagramRun>, along path: PackedPath, _ patience: Int32

@@ -10,8 +10,7 @@ import WG6Protocol
 /// they go with the interface.
 struct Journal: ~Copyable {
   enum Entry: Hashable, Sendable {
-    /// The network namespace, by the number of its file.
-    case namespace(UInt64)
+    case namespace(NetworkNamespace)
     /// The configuration file's path.
     case file(String)
     /// Which contents of it were carried out, as `TunnelFile.version` has it.
@@ -124,18 +123,15 @@ struct Journal: ~Copyable {
   /// Whether what it tells of is in this process's network namespace; the directory may be many namespaces'.
   var isOfThisNamespace: Bool {
     entries.allSatisfy { entry in
-      if case .namespace(let number) = entry { number == Journal.thisNamespace } else { true }
+      if case .namespace(let namespace) = entry { namespace.isSame(as: .this) } else { true }
     }
   }
 
   /// The network namespace that it tells of.
   var namespace: NetworkNamespace? {
-    for case .namespace(let number) in entries { return NetworkNamespace(number: number) }
+    for case .namespace(let namespace) in entries { return namespace }
     return nil
   }
-
-  /// The number of this process's network namespace.
-  static var thisNamespace: UInt64 { NetworkNamespace.this.number }
 
   /// Writes entries behind the others. When it returns, they are there for whoever comes next.
   mutating func append(_ new: [Entry]) throws(Errno) {

@@ -10,7 +10,8 @@ extension Journal.Entry {
 
   var line: String {
     switch self {
-    case .namespace(let number): "namespace \(number)"
+    case .namespace(let namespace):
+      "namespace \(namespace.number)\(namespace.cookie.map { " \($0)" } ?? "")"
     case .file(let path): "file \(path)"
     case .fileVersion(let version): "file-version \(version)"
     case .lan(let networks): "lan \(networks.map(\.description).joined(separator: ","))"
@@ -50,8 +51,9 @@ extension Journal.Entry {
     let parts = rest.split(separator: " ", maxSplits: 1, omittingEmptySubsequences: false).map(String.init)
     switch (words[0], parts.count) {
     case ("namespace", _):
-      guard let number = UInt64(rest) else { return nil }
-      self = .namespace(number)
+      let numbers = parts.map { UInt64($0) }
+      guard let first = numbers.first, let number = first, !numbers.contains(nil) else { return nil }
+      self = .namespace(NetworkNamespace(number: number, cookie: numbers.count > 1 ? numbers[1] : nil))
     case ("file", _): self = .file(String(rest))
     case ("file-version", _): self = .fileVersion(String(rest))
     case ("lan", _):

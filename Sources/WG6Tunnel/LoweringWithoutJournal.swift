@@ -61,7 +61,7 @@ extension Tunnel {
   private func isDaemonOfThisNamespace() -> Bool {
     do throws(Errno) {
       let connection = try ControlConnection(to: interface, waits: false)
-      return daemonProcess(connection).map { NetworkNamespace(of: $0.processID) == .this } ?? false
+      return daemonProcess(connection).map { NetworkNamespace(of: $0.processID).isSame(as: .this) } ?? false
     } catch {
       return false
     }

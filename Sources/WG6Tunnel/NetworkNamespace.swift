@@ -3,12 +3,16 @@ import Glibc
 import SystemPackage
 import WG6Linux
 
-/// A network namespace, known by the number of its file.
-struct NetworkNamespace: Equatable {
+/// A network namespace, known by the number of its file, and by its cookie where that is known: the kernel gives the number
+/// of one that is gone to another, soon, and a cookie never.
+struct NetworkNamespace: Hashable {
   let number: UInt64
+  /// nil where the kernel tells none, or nobody asked.
+  var cookie: UInt64?
 
-  init(number: UInt64) {
+  init(number: UInt64, cookie: UInt64? = nil) {
     self.number = number
+    self.cookie = cookie
   }
 
   private init(file: String) {
@@ -16,8 +20,19 @@ struct NetworkNamespace: Equatable {
     number = unsafe stat(file, &status) == 0 ? UInt64(status.st_ino) : 0
   }
 
-  /// This process's.
-  static var this: NetworkNamespace { NetworkNamespace(file: "/proc/self/ns/net") }
+  /// This process's, with its cookie.
+  static var this: NetworkNamespace {
+    var this = NetworkNamespace(file: "/proc/self/ns/net")
+    let cookie = linux_network_cookie()
+    if cookie != 0 { this.cookie = cookie }
+    return this
+  }
+
+  /// Whether both are the same as far as is known.
+  func isSame(as other: NetworkNamespace) -> Bool {
+    guard let cookie, let otherCookie = other.cookie else { return number == other.number }
+    return number == other.number && cookie == otherCookie
+  }
 
   /// A process's; that of no namespace if the process has ended.
   init(of process: pid_t) {
@@ -29,17 +44,21 @@ struct NetworkNamespace: Equatable {
   /// What `ip netns` calls it; nil if it has no name, or none any longer.
   var name: String? {
     StateDirectory.names(in: NetworkNamespace.nameDirectory).first {
-      NetworkNamespace(file: "\(NetworkNamespace.nameDirectory)/\($0)") == self
+      NetworkNamespace(file: "\(NetworkNamespace.nameDirectory)/\($0)").number == number
     }
   }
 
   /// The processes in it.
   var processes: [pid_t] {
-    ForeignProcess.all().filter { NetworkNamespace(of: $0) == self }
+    ForeignProcess.all().filter { NetworkNamespace(of: $0).number == number }
   }
 
-  /// Whether it is gone: nothing refers to it that could be seen from here.
-  var isGone: Bool { name == nil && processes.isEmpty }
+  /// Whether it is gone: another has its number, or nothing refers to it that could be seen from here.
+  var isGone: Bool {
+    let this = NetworkNamespace.this
+    if number == this.number { return !isSame(as: this) }
+    return name == nil && processes.isEmpty
+  }
 
   /// Whether nothing but programs of `interface`'s own keep it: nobody could enter it to take the tunnel down.
   func isAbandoned(to interface: String) -> Bool {

@@ -246,7 +246,7 @@ extension ConfigurationFile {
 extension TunnelFile {
   /// What `down` needs to know of the file, which may be gone by then.
   func journalEntries(_ setup: Setup, _ endpoints: Endpoints) -> [Journal.Entry] {
-    var entries: [Journal.Entry] = [.namespace(Journal.thisNamespace), .file(path)]
+    var entries: [Journal.Entry] = [.namespace(.this), .file(path)]
     if let version { entries.append(.fileVersion(version)) }
     if let networks = setup.coverage.localNetworks { entries.append(.lan(networks)) }
     if setup.isMarkChosen, let mark = setup.mark { entries.append(.mark(mark)) }

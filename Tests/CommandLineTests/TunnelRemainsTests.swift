@@ -33,7 +33,8 @@ struct `Tunnels that are not where up left them` {
     try space.require(space.ip("link", "add", space.interface, "type", "veth", "peer", "b\(space.interface)"))
     try space.require(space.wg6(["down", file]))
     #expect(try space.daemons().isEmpty && !space.hasSocket)
-    #expect(try space.ip("rule").output == before)
+    let after = try space.ip("rule").output
+    #expect(after == before)
     #expect(space.hasLink)
     #expect(try !other.ip("link", "show", space.interface).errors.isEmpty)
     #expect(try space.ip("link", "show", "elsewhere").status != 0)

@@ -1,8 +1,9 @@
 import CLinux
 import Glibc
 import Testing
-import WG6Linux
 import WG6Protocol
+
+@testable import WG6Linux
 
 @Suite struct `The UDP sockets` {
   private func loopback(_ port: UInt16) -> PackedPath {
@@ -29,6 +30,17 @@ import WG6Protocol
       }
     }
 
+    /// Sends as a cookie reply is sent.
+    func reply(_ text: String, along path: PackedPath) -> Bool {
+      var bytes = Array(text.utf8)
+      return bytes.withUnsafeMutableBytes { bytes in
+        var run = DatagramRun(base: bytes.baseAddress!, byteCount: bytes.count, segmentSize: bytes.count)
+        return sockets.sendUnreviewed(&run, along: path).count == 1
+      }
+    }
+
+    var haveAskedKernel: Bool { sockets.sources.hasAskedKernel }
+
     /// Where datagrams went that the network has refused since the last time.
     func refusals(isIPv6: Bool) -> [PackedPath] {
       var paths: [PackedPath] = []
@@ -51,6 +63,17 @@ import WG6Protocol
         return (String(decoding: buffer[..<Int(datagram.length)], as: UTF8.self), datagram.path.packed(isIPv6: false))
       }
     }
+  }
+
+  @Test func `a reply to strangers is sent without looking its way up`() throws {
+    let pair = try Pair()
+    let port = try pair.open()
+    let here = IPAddress.v4(0x7F00_0001)
+    let path = PackedPath(Path(to: Endpoint(address: here, port: port), from: here, sourceInterface: 1))
+    for _ in 0..<3 { #expect(pair.reply("cookie", along: path)) }
+    #expect(!pair.haveAskedKernel)
+    #expect(pair.send("data", along: path))
+    #expect(pair.haveAskedKernel)
   }
 
   @Test func `keep their numbers while what stands behind them changes`() throws {

@@ -9,7 +9,7 @@ import WG6Protocol
 
 @Suite struct `A tunnel's journal` {
   private static let entries: [Journal.Entry] = [
-    .namespace(4_026_531_840), .file("/etc/wireguard/a file.conf"), .fileVersion("1:2:3:4.5"), .lan([]),
+    .namespace(NetworkNamespace(number: 4_026_531_840, cookie: 3)), .file("/etc/wireguard/a file.conf"), .fileVersion("1:2:3:4.5"), .lan([]),
     .lan([prefix("10.0.0.0/8"), prefix("fd00::/64")]), .mark(51820), .preDown("echo  %i | cat"),
     .hookVariables("INTERFACE='wg0' ADDRESSES=('10.0.0.1')"),
     .postDown("true"), .postDown("echo\r"), .withoutHooks, .saves, .firewall(digest: .max, isKillSwitch: true),
@@ -224,15 +224,30 @@ import WG6Protocol
   @Test func `it is known which network namespace it tells of`() throws {
     try withDirectory { directory in
       var journal = try Journal.begin("wg0", in: directory)
-      try journal.append(.namespace(Journal.thisNamespace))
+      try journal.append(.namespace(.this))
       let isHere = journal.isOfThisNamespace
       #expect(isHere)
-      try journal.replace(with: [.namespace(1)])
+      try journal.replace(with: [.namespace(NetworkNamespace(number: 1))])
       let isElsewhere = !journal.isOfThisNamespace, isGone = journal.namespace?.isGone == true
       #expect(isElsewhere && isGone)
-      try journal.replace(with: [.namespace(Journal.thisNamespace)])
+      try journal.replace(with: [.namespace(.this)])
       let isLiving = journal.namespace?.isGone == false
       #expect(isLiving)
+    }
+  }
+
+  @Test func `a namespace that was given the number of one that is gone is another`() throws {
+    let this = NetworkNamespace.this
+    guard let cookie = this.cookie else { return }
+    try withDirectory { directory in
+      let former = NetworkNamespace(number: this.number, cookie: cookie + 1)
+      let journal = try Journal.begin("wg0", [.namespace(former)], in: directory)
+      let isHere = journal.isOfThisNamespace, isGone = journal.namespace?.isGone == true
+      #expect(!isHere && isGone)
+      // Of an earlier version, or written by a kernel that tells no cookie.
+      let bare = try Journal.begin("wg1", [.namespace(NetworkNamespace(number: this.number))], in: directory)
+      let isBareHere = bare.isOfThisNamespace
+      #expect(isBareHere)
     }
   }
 }

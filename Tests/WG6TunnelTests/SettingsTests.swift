@@ -24,7 +24,7 @@ import WG6Linux
       try Sysctl.set(name, to: "0")
       for interface in ["wg0", "wg1"] {
         try StateDirectory.prepare()
-        var journal = try Journal.begin(interface, [.namespace(Journal.thisNamespace)])
+        var journal = try Journal.begin(interface, [.namespace(.this)])
         try Self.tunnel(interface).set(name, to: "1", &journal)
         try OwnMachine.require(
           journal.contains(.setting(name: name, before: "0")), "the journal of \(interface) says what it was")
@@ -45,7 +45,7 @@ import WG6Linux
       let name = Setup.markedAnswers
       try Sysctl.set(name, to: "1")
       try StateDirectory.prepare()
-      var journal = try Journal.begin("wg0", [.namespace(Journal.thisNamespace)])
+      var journal = try Journal.begin("wg0", [.namespace(.this)])
       try Self.tunnel("wg0").set(name, to: "1", &journal)
       try OwnMachine.require(!journal.entries.contains { $0.isSetting(name) }, "nothing is to be undone")
     }

@@ -125,10 +125,13 @@ final class Wires: Sendable {
   }
 
   /// Sends one message.
-  func send(_ message: ControlMessage, along path: PackedPath) -> UDPSockets.Sent {
+  ///
+  /// - Parameter isReply: whether it answers a remote end that is no peer's, and that nothing is remembered of.
+  func send(_ message: ControlMessage, along path: PackedPath, isReply: Bool = false) -> UDPSockets.Sent {
     unsafe message.withUnsafeBytes { bytes in
       var run = unsafe DatagramRun(
         base: UnsafeMutableRawPointer(mutating: bytes.baseAddress!), byteCount: bytes.count, segmentSize: bytes.count)
+      if isReply { return sockets.sendUnreviewed(&run, along: path) }
       return unsafe withUnsafeMutablePointer(to: &run) {
         unsafe sockets.send(UnsafeMutableBufferPointer(start: $0, count: 1), along: path)
       }

@@ -118,7 +118,8 @@ public final class Device {
   public enum Action: Sendable {
     /// Send `message` along `path`; count it with `peer.sent` where it is a peer's and the network took it.
     ///
-    /// Before anything goes along a path that is not reviewed, find out where it leaves the machine, as with a train.
+    /// Before anything of a peer's goes along a path that is not reviewed, find out where it leaves the machine, as with a
+    /// train.
     case send(ControlMessage, PackedPath, peer: PeerReference?)
     /// Wake the outbound thread for `Outbound.flushStaged`.
     case wakeOutbound
