@@ -38,7 +38,8 @@ extension Tunnel {
   /// Goes where `up` ran, if that is another network namespace whose name was deleted: only the tunnel's own programs are
   /// left there, and nobody else could enter it. Refuses if somebody can.
   private func enterAbandonedNamespace() throws(TunnelError) {
-    guard let journal = try anyJournal(), let namespace = journal.namespace, !namespace.isSame(as: .this), !namespace.isGone
+    guard let journal = try anyJournal(), let namespace = journal.namespace, !namespace.isSame(as: .this),
+      !namespace.isGone
     else {
       return
     }

@@ -9,7 +9,8 @@ import WG6Protocol
 
 @Suite struct `A tunnel's journal` {
   private static let entries: [Journal.Entry] = [
-    .namespace(NetworkNamespace(number: 4_026_531_840, cookie: 3)), .file("/etc/wireguard/a file.conf"), .fileVersion("1:2:3:4.5"), .lan([]),
+    .namespace(NetworkNamespace(number: 4_026_531_840, cookie: 3)), .file("/etc/wireguard/a file.conf"),
+    .fileVersion("1:2:3:4.5"), .lan([]),
     .lan([prefix("10.0.0.0/8"), prefix("fd00::/64")]), .mark(51820), .preDown("echo  %i | cat"),
     .hookVariables("INTERFACE='wg0' ADDRESSES=('10.0.0.1')"),
     .postDown("true"), .postDown("echo\r"), .withoutHooks, .saves, .firewall(digest: .max, isKillSwitch: true),
