@@ -235,6 +235,31 @@ struct Scenarios {
   @Test("Up and down of one peer and of a thousand are timed beside wg-quick's", .needs("up-speed"))
   func upSpeed() throws { try play("up-speed") }
 
+  // MARK: Situations
+
+  @Test(
+    "A laptop is found behind NAT boxes that change, and in another family, by no line of a file",
+    .needs("road-warrior"), .timeLimit(Scenario.isLong ? .minutes(40) : .minutes(5)))
+  func roadWarrior() throws { try play("road-warrior") }
+
+  @Test("Keys have addresses of their own, wherever they are", .needs("broker"))
+  func broker() throws { try play("broker") }
+
+  @Test("Two IPv6 networks meet over IPv4, three hops apart, and a packet has six headers", .needs("two-routers"))
+  func twoRouters() throws { try play("two-routers") }
+
+  @Test("What no peer owns is seen by a capture, and refused to its sender", .needs("looking-glass"))
+  func lookingGlass() throws { try play("looking-glass") }
+
+  @Test("IPv6 alone is enough to reach an IPv4-only server", .needs("translator"))
+  func translator() throws { try play("translator") }
+
+  @Test("Ten containers behind NAT have ten global addresses that stay theirs", .needs("containers"))
+  func containers() throws { try play("containers") }
+
+  @Test("Link-local addresses are enough, outside and inside", .needs("link-local"))
+  func linkLocal() throws { try play("link-local") }
+
   /// Plays a scenario and narrates into the log.
   private func play(_ name: String) throws {
     try #require(Scenario.named(name)).run { text in

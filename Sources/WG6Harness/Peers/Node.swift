@@ -24,9 +24,11 @@ public final class Node {
     environment["LOG_LEVEL"] = environment["LOG_LEVEL"] ?? "error"
     let daemon = try host.start(command, environment: environment)
     self.daemon = daemon
-    // Not the socket's mere existence: a daemon that was killed leaves its own behind.
+    // Not the socket's mere existence: a daemon that was killed leaves its own behind. And no `wg` before the socket takes
+    // connections: it deletes one that does not, and wireguard-go ends when that befalls it between bind and listen.
     try waitUntil("\(implementation.rawValue) offers \(interface) on \(host.name)", within: 20) {
       guard daemon.isRunning else { throw ProgramFailed(outcome: try daemon.wait(within: 1)) }
+      guard (try? ControlSocket(on: host, interface: interface)) != nil else { return false }
       return try host.attempt(["wg", "show", interface, "fwmark"]).succeeded
     }
   }

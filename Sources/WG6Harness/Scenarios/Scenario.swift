@@ -22,23 +22,30 @@ public struct Scenario: Sendable {
   }
 
   /// Every scenario, in the order in which `wg6-lab list` shows them.
-  public static let all: [Scenario] = [
-    .demo, .interop, .roaming, .natKeepalive, .natRemap, .daemonStarts, .daemonEnds, .upAndDown, .moved, .stickySource,
-    .oneFamily,
-    .firewallMark, .portChange, .allowedIPsFilter, .wgQuick, .wireAbuse, .controlAbuse, .badWeather, .allocations,
-    .flood, .floodThroughput, .scanner, .secrets,
-    .counters, .packetSizes, .forgedPathMTU,
-    .offloads, .transfer, .keys, .firstAnswers, .lateSettings, .nesting, .packetStorm, .policyRouting,
-    .sourceAddresses, .betterRoute, .ownAddress, .lyingPeer, .derivedAddresses, .forgedPackets,
-    .manyPrefixes, .manyPeers,
-    .turnover, .unreachable, .errorSources, .leaks, .defaultRoute, .twoDefaultRoutes, .deletedRules, .hostileLAN,
-    .hostileNames, .packetCapture,
-    .stress, .loadGenerator, .execution,
-    .sideBySide, .reloadUnderLoad, .reloadPairs, .crashMatrix, .exportedExclusions, .upSpeed,
+  public static let all: [Scenario] =
+    [
+      .demo, .interop, .roaming, .natKeepalive, .natRemap, .daemonStarts, .daemonEnds, .upAndDown, .moved,
+      .stickySource,
+      .oneFamily,
+      .firewallMark, .portChange, .allowedIPsFilter, .wgQuick, .wireAbuse, .controlAbuse, .badWeather, .allocations,
+      .flood, .floodThroughput, .scanner, .secrets,
+      .counters, .packetSizes, .forgedPathMTU,
+      .offloads, .transfer, .keys, .firstAnswers, .lateSettings, .nesting, .packetStorm, .policyRouting,
+      .sourceAddresses, .betterRoute, .ownAddress, .lyingPeer, .derivedAddresses, .forgedPackets,
+      .manyPrefixes, .manyPeers,
+      .turnover, .unreachable, .errorSources, .leaks, .defaultRoute, .twoDefaultRoutes, .deletedRules, .hostileLAN,
+      .hostileNames, .packetCapture,
+      .stress, .loadGenerator, .execution,
+      .sideBySide, .reloadUnderLoad, .reloadPairs, .crashMatrix, .exportedExclusions, .upSpeed,
+    ] + situations
+
+  /// What people do with a tunnel, each a folder under `Examples`.
+  public static let situations: [Scenario] = [
+    .roadWarrior, .broker, .twoRouters, .lookingGlass, .translator, .containers, .linkLocal,
   ]
 
   /// WG6_LONG=1 asks for the long form of those that have one.
-  static var isLong: Bool { ProcessInfo.processInfo.environment["WG6_LONG"] == "1" }
+  public static var isLong: Bool { ProcessInfo.processInfo.environment["WG6_LONG"] == "1" }
 
   /// The scenario of that name.
   public static func named(_ name: String) -> Scenario? {
@@ -50,16 +57,28 @@ public struct Scenario: Sendable {
     needs.filter { !$0.isMet(implementation) }
   }
 
-  /// Plays it; a scenario that can go on for long does so for `minutes`. Throws `Prerequisite.Missing`, or `ScenarioFailed` with the place of the evidence.
+  /// What a scenario that held has shown.
+  public struct Report: Sendable {
+    public let claimCount: Int
+    /// What was measured, in the order in which it was.
+    public let figures: [(name: String, value: String)]
+    /// Why no other implementation can play it, where it was to.
+    public let wg6Alone: String?
+  }
+
+  /// Plays it; a scenario that can go on for long does so for `minutes`. Throws `Prerequisite.Missing`, or `ScenarioFailed`
+  /// with the place of the evidence.
+  @discardableResult
   public func run(
     implementation: Implementation = .chosen, stays: Bool = false, minutes: Double? = nil,
     say: @escaping @Sendable (String) -> Void
-  ) throws {
+  ) throws -> Report {
     let missing = missing(for: implementation)
     guard missing.isEmpty else { throw Prerequisite.Missing(scenario: name, missing: missing) }
-    try Lab.open(name, implementation: implementation, stays: stays, minutes: minutes, say: say) { lab in
+    return try Lab.open(name, implementation: implementation, stays: stays, minutes: minutes, say: say) { lab in
       try play(lab)
       if stays { lab.explain() }
+      return Report(claimCount: lab.claimCount, figures: lab.figures, wg6Alone: lab.wg6Alone)
     }
   }
 }
