@@ -38,7 +38,29 @@ final class NetworkNamespace: Sendable {
 
   deinit { try? NetworkNamespaces.ip("netns delete \(name)") }
 
-  func ip(_ command: String) throws { try NetworkNamespaces.ip("-n \(name) \(command)") }
+  /// Runs `ip`. An IPv6 address that it has given to an interface that is up takes packets when it returns.
+  func ip(_ command: String) throws {
+    try NetworkNamespaces.ip("-n \(name) \(command)")
+    let words = command.split(separator: " ")
+    guard words.contains("nodad"), let verb = words.firstIndex(of: "add"), let device = words.firstIndex(of: "dev"),
+      let address = words[verb + 1].split(separator: "/").first, try isUp(String(words[device + 1]))
+    else { return }
+    try awaitAddress(String(address))
+  }
+
+  /// Waits until the kernel takes packets to an IPv6 address of its own. It makes the route for them a moment after the
+  /// address, in a work queue, also where no duplicate is looked for: on a busy machine packets come before that.
+  func awaitAddress(_ address: String) throws {
+    let start = ContinuousClock.now
+    while try ipAnswer("-6 route show table local type local \(address)").isEmpty {
+      try #require(ContinuousClock.now - start < .seconds(10), "no packet to \(address) is taken")
+      usleep(2000)
+    }
+  }
+
+  private func isUp(_ interface: String) throws -> Bool {
+    (try ipAnswer("link show dev \(interface)").first?["flags"] as? [String])?.contains("UP") == true
+  }
 
   /// Runs `body` on a thread inside. Sockets and TUN descriptors stay where they were made.
   func inside<Value>(_ body: @escaping @Sendable () throws -> Value) throws -> Value {

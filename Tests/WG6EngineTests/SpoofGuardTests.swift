@@ -35,6 +35,7 @@ import WG6Protocol
         }
         try namespace.ip("link set \(name) up")
       }
+      for address in ["fd66::2", "2001:db8:100::2"] { try namespace.awaitAddress(address) }
       for route in ["-4 route add 10.77.0.0/16", "-6 route add fd77::/32"] { try namespace.ip("\(route) dev wg0") }
       for route in ["-4 route add 10.77.9.0/24", "-6 route add fd77:9::/64"] { try namespace.ip("\(route) dev up0") }
       for route in ["-4 route add default", "-6 route add default"] { try namespace.ip("\(route) dev up0") }
