@@ -21,6 +21,12 @@ extension UDPSockets {
     /// Whether it was this send that found out that runs can't be sent as one message here, and ended that for its family:
     /// something to tell the user.
     public var endedSegmentation = false
+
+    fileprivate static let withoutSource: Sent = {
+      var sent = Sent()
+      sent.hasNoSource = true
+      return sent
+    }()
   }
 
   /// Sends the datagrams of `runs` along `path`: each run as one message where the network takes that, else datagram by
@@ -34,28 +40,19 @@ extension UDPSockets {
     return unsafe sendChecked(runs, along: path, patience)
   }
 
-  /// Sends one datagram to a remote end of which nothing is remembered, as a cookie reply goes. Its local end is checked.
-  /// The way is not: it would have to be looked up for each such datagram, and strangers choose how many there are.
-  public borrowing func sendUnreviewed(_ run: inout DatagramRun, along path: PackedPath) -> Sent {
-    guard let checked = sources.checkSource(path) else {
-      var sent = Sent()
-      sent.hasNoSource = true
-      return sent
-    }
-    return unsafe withUnsafeMutablePointer(to: &run) {
-      unsafe sendChecked(UnsafeMutableBufferPointer(start: $0, count: 1), along: checked, 0)
-    }
+  /// Sends to a remote end of which nothing is remembered, as a cookie reply goes: from the address that was written to, or
+  /// not at all. The way there is not looked up: it would have to be for each such datagram, and strangers choose how many
+  /// there are.
+  public borrowing func sendReply(_ runs: UnsafeMutableBufferPointer<DatagramRun>, along path: PackedPath) -> Sent {
+    guard let checked = sources.checkSource(path) else { return .withoutSource }
+    return unsafe sendChecked(runs, along: checked, 0, mayChangeSource: false)
   }
 
   /// Finds the local end first. Out of the way of the other sends.
   @inline(never) private borrowing func sendAfterCheck(
     _ runs: UnsafeMutableBufferPointer<DatagramRun>, along path: PackedPath, _ patience: Int32
   ) -> Sent {
-    guard let checked = sources.check(path) else {
-      var sent = Sent()
-      sent.hasNoSource = true
-      return sent
-    }
+    guard let checked = sources.check(path) else { return .withoutSource }
     let (count, tooLongCount) = unsafe UDPSockets.removeLonger(than: checked.longestDatagram, from: runs)
     var sent = unsafe sendChecked(UnsafeMutableBufferPointer(rebasing: runs[..<count]), along: checked, patience)
     sent.path = sent.path ?? checked
@@ -82,9 +79,10 @@ extension UDPSockets {
   }
 
   private borrowing func sendChecked(
-    _ runs: UnsafeMutableBufferPointer<DatagramRun>, along path: PackedPath, _ patience: Int32
+    _ runs: UnsafeMutableBufferPointer<DatagramRun>, along path: PackedPath, _ patience: Int32,
+    mayChangeSource: Bool = true
   ) -> Sent {
-    var attempt = Attempt(descriptor(isIPv6: path.isIPv6), path, patience)
+    var attempt = Attempt(descriptor(isIPv6: path.isIPv6), path, patience, mayChangeSource)
     var index = 0
     while index < runs.count {
       let rest = unsafe UnsafeMutableBufferPointer(rebasing: runs[index...])
@@ -150,15 +148,17 @@ private struct Attempt {
   private let path: PackedPath
   private var address: linux_path
   private let patience: Int32
+  private let mayChangeSource: Bool
   private var retries = 0
   var sent = UDPSockets.Sent()
 
-  init(_ number: Int32, _ path: PackedPath, _ patience: Int32) {
+  init(_ number: Int32, _ path: PackedPath, _ patience: Int32, _ mayChangeSource: Bool) {
     self.number = number
     family = path.isIPv6 ? 1 : 0
     self.path = path
     address = linux_path(path)
     self.patience = patience
+    self.mayChangeSource = mayChangeSource
   }
 
   /// Returns how many runs went out, or a negative errno.
@@ -212,7 +212,7 @@ private struct Attempt {
   /// Whether `result` may be the kernel's answer to a source that is none of this machine's addresses, and another was
   /// found, or is left to the kernel to choose.
   mutating func leavesSource(after result: Int32, _ sources: borrowing OuterSources) -> Bool {
-    guard address.has_local != 0, !sent.sourceIsGone else { return false }
+    guard mayChangeSource, address.has_local != 0, !sent.sourceIsGone else { return false }
     switch -result {
     case EINVAL, EADDRNOTAVAIL, ENETUNREACH, ENODEV: break
     default: return false

@@ -23,8 +23,9 @@ void linux_drop_code(void);
 /// accept4 without the peer's address, non-blocking and close-on-exec from the start: a child that another thread starts at
 /// this moment keeps no connection open. Returns a descriptor or -errno. A GNU extension.
 int linux_accept(int listener);
-/* The cookie of this thread's network namespace, which no other has until the machine restarts (SO_NETNS_COOKIE, Linux
-   5.14); 0 where the kernel tells none. */
+
+/// The cookie of this thread's network namespace, which no other has until the machine restarts; 0 where the kernel has none
+/// (SO_NETNS_COOKIE, Linux 5.14).
 unsigned long long linux_network_cookie(void);
 
 /// A descriptor of a process, close-on-exec, which is readable once the process has ended. Returns it or -errno. A GNU

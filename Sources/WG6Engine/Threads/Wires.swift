@@ -131,9 +131,9 @@ final class Wires: Sendable {
     unsafe message.withUnsafeBytes { bytes in
       var run = unsafe DatagramRun(
         base: UnsafeMutableRawPointer(mutating: bytes.baseAddress!), byteCount: bytes.count, segmentSize: bytes.count)
-      if isReply { return sockets.sendUnreviewed(&run, along: path) }
       return unsafe withUnsafeMutablePointer(to: &run) {
-        unsafe sockets.send(UnsafeMutableBufferPointer(start: $0, count: 1), along: path)
+        let runs = unsafe UnsafeMutableBufferPointer(start: $0, count: 1)
+        return unsafe isReply ? sockets.sendReply(runs, along: path) : sockets.send(runs, along: path)
       }
     }
   }
