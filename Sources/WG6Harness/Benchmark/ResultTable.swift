@@ -41,7 +41,7 @@ struct ResultTable {
   }
 
   /// Columns as wide as their widest cell; the first row is the heading.
-  private static func padded(_ rows: [[String]]) -> String {
+  static func padded(_ rows: [[String]]) -> String {
     let widths = rows[0].indices.map { column in rows.map { $0[column].count }.max() ?? 0 }
     var lines = rows.map { row in
       zip(row, widths).map { $0 + String(repeating: " ", count: $1 - $0.count) }.joined(separator: " | ")

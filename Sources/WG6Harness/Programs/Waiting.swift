@@ -29,6 +29,12 @@ public func waitUntil(
   }
 }
 
+/// Lets time pass in which nothing is to happen, which no condition can tell.
+func pass(seconds: Double) throws {
+  let end = Clock.seconds + seconds
+  try waitUntil("time passes", within: seconds + 5) { Clock.seconds >= end }
+}
+
 /// The clock that counts through suspends.
 public enum Clock {
   public static var seconds: Double {

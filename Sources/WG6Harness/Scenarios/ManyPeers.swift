@@ -350,10 +350,7 @@ private struct Triangle {
         }
 
         """)
-    let answers = try ping.wait(within: quiet + seconds + 20).lines.compactMap { line -> Double? in
-      guard line.contains(" time="), let end = line.firstIndex(of: "]") else { return nil }
-      return Double(line[line.index(after: line.startIndex)..<end])
-    }
+    let answers = try ping.wait(within: quiet + seconds + 20).answerTimes
     guard let last = answers.last, let first = answers.first, last - first > seconds else {
       throw Disproved(claim: "traffic goes on after the cut", detail: "\(answers.count) answers of \(count)")
     }

@@ -59,15 +59,17 @@ public struct Scenario: Sendable {
 
   /// What a scenario that held has shown.
   public struct Report: Sendable {
-    public let claimCount: Int
-    /// What was measured, in the order in which it was.
-    public let figures: [(name: String, value: String)]
-    /// Why no other implementation can play it, where it was to.
-    public let wg6Alone: String?
+    /// How many claims have held.
+    public internal(set) var claimCount = 0
+    /// What was measured, in this order.
+    public internal(set) var figures: [(name: String, value: String)] = []
+    /// Why no other implementation can take a part in it, where one was asked for.
+    public internal(set) var wg6Alone: String?
   }
 
-  /// Plays it; a scenario that can go on for long does so for `minutes`. Throws `Prerequisite.Missing`, or `ScenarioFailed`
-  /// with the place of the evidence.
+  /// Plays it, and throws `Prerequisite.Missing`, or `ScenarioFailed` with the directory of the evidence.
+  ///
+  /// - Parameter minutes: how long a scenario without an end of its own runs.
   @discardableResult
   public func run(
     implementation: Implementation = .chosen, stays: Bool = false, minutes: Double? = nil,
@@ -78,7 +80,7 @@ public struct Scenario: Sendable {
     return try Lab.open(name, implementation: implementation, stays: stays, minutes: minutes, say: say) { lab in
       try play(lab)
       if stays { lab.explain() }
-      return Report(claimCount: lab.claimCount, figures: lab.figures, wg6Alone: lab.wg6Alone)
+      return lab.report
     }
   }
 }

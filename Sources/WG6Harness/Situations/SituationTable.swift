@@ -63,9 +63,6 @@ public struct SituationTable: Sendable {
         cells.append([row.name, "missing", "-", "-", needs.map(\.description).joined(separator: ", ")])
       }
     }
-    let widths = cells[0].indices.dropLast().map { column in cells.map { $0[column].count }.max() ?? 0 }
-    return cells.map { row in
-      zip(row, widths).map { $0.padding(toLength: $1, withPad: " ", startingAt: 0) + "  " }.joined() + row.last!
-    }.joined(separator: "\n")
+    return ResultTable.padded(cells)
   }
 }

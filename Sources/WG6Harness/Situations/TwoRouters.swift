@@ -40,11 +40,11 @@ extension Scenario {
     try lab.require(
       hops == ["2001:2::1", "2001:3::1", "2001:3::8067"], "traceroute shows the two routers and PC B", trace)
     lab.measured("hops", "\(hops.count)")
-    let back = try pcB.attempt(["ping", "-q", "-n", "-c", "20", "-i", "0.05", "2001:2::8067"]).orThrow().output
-    try lab.require(back.contains(" 20 received"), "PC B reaches PC A", back)
-    let plain = try routerA.attempt(["ping", "-q", "-n", "-c", "20", "-i", "0.05", "192.168.122.134"]).orThrow().output
+    let tunnelled = try pcB.startPing("2001:2::8067", count: 20, every: 0.05).result(within: 30)
+    try lab.require(tunnelled.lost == 0, "PC B reaches PC A: 20 of 20 pings answered", "\(tunnelled.received)")
+    let plain = try routerA.startPing("192.168.122.134", count: 20, every: 0.05).result(within: 30)
     lab.measured(
-      "round trip", "\(back.averageRoundTrip) ms tunnelled, \(plain.averageRoundTrip) ms between the routers")
+      "round trip", "\(tunnelled.roundTrips.mean) ms tunnelled, \(plain.roundTrips.mean) ms between the routers")
     outer.stop()
     try lab.require(keyLog.stop() == 0, "'wg6 keylog' ends well")
 
@@ -71,13 +71,5 @@ extension Scenario {
         && headers.contains { $0.trimmed == "Hop Limit: 63" },
       "its headers: Ethernet, IPv4, UDP, WireGuard, IPv6 with hop limit 63, ICMPv6", headers.joined(separator: "\n"))
     try situation.down(routerA, routerB)
-  }
-}
-
-extension String {
-  /// What ping says of the mean, in milliseconds.
-  fileprivate var averageRoundTrip: String {
-    let parts = components(separatedBy: " = ").last?.split(separator: "/").map(String.init) ?? []
-    return parts.count > 1 ? parts[1] : "?"
   }
 }

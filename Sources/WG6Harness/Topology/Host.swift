@@ -126,6 +126,12 @@ public struct Port {
     }
   }
 
+  /// Has this IPv4 address and no other.
+  func replaceV4(by address: String) throws {
+    try host.ip("-4", "address", "flush", "dev", interface)
+    try add(address)
+  }
+
   /// Takes an address away.
   public func remove(_ address: String) throws {
     try host.ip("addr", "del", address, "dev", interface)

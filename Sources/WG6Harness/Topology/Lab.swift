@@ -20,11 +20,8 @@ public final class Lab {
   public let minutes: Double?
   /// Whether everything stays for a person to look around.
   let stays: Bool
-  /// How many claims have held so far, and what was measured.
-  private(set) var claimCount = 0
-  private(set) var figures: [(name: String, value: String)] = []
-  /// Why no other implementation can play it, where it was to.
-  private(set) var wg6Alone: String?
+  /// What has been shown so far.
+  private(set) var report = Scenario.Report()
   private var logCount = 0
   private var switches: Set<String> = []
   private(set) var captures: [Capture] = []
@@ -119,19 +116,19 @@ public final class Lab {
   /// Fails the scenario unless `claim` holds.
   public func require(_ condition: Bool, _ claim: String, _ detail: @autoclosure () throws -> String = "") throws {
     guard condition else { throw Disproved(claim: claim, detail: try detail()) }
-    claimCount += 1
+    report.claimCount += 1
     say("  ✓ \(claim)")
   }
 
   /// Tells a figure that was measured. The first of a name is the one that a table of many scenarios shows.
   func measured(_ name: String, _ value: String) {
-    if !figures.contains(where: { $0.name == name }) { figures.append((name, value)) }
+    if !report.figures.contains(where: { $0.name == name }) { report.figures.append((name, value)) }
     say("  · \(name): \(value)")
   }
 
   /// Says that another implementation cannot take a part in it, and why.
   func cannotBeOthers(_ reason: String) {
-    wg6Alone = reason
+    report.wg6Alone = reason
     say("no other implementation can play a part here: \(reason)")
   }
 

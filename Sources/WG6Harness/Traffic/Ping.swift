@@ -41,6 +41,17 @@ public final class Ping {
   }
 }
 
+extension Outcome {
+  /// When each answer came, in seconds since 1970, as `ping -D` prints it.
+  var answerTimes: [Double] {
+    // "[1763756040.123456] 64 bytes from 10.66.0.1: icmp_seq=1 ttl=64 time=0.4 ms"
+    lines.compactMap { line in
+      guard line.contains(" time="), let end = line.firstIndex(of: "]") else { return nil }
+      return Double(line[line.index(after: line.startIndex)..<end])
+    }
+  }
+}
+
 extension Host {
   /// Starts to ping and returns at once.
   public func startPing(_ target: String, count: Int, every interval: Double, _ options: String...) throws -> Ping {
