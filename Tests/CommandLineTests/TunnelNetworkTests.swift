@@ -71,6 +71,28 @@ extension `What keeps traffic in a tunnel is watched over` {
     try space.require(space.wg6(["down", file]))
   }
 
+  @Test(arguments: ["", "KillSwitch = yes"])
+  func `a reload that takes the addresses out of a network frees its broadcast address, and one back guards it`(
+    lines: String
+  ) throws {
+    let space = try Namespace(device: false)
+    let file = try configuration(space, lines, allowedIPs: "10.8.0.0/16")
+    let wide = try String(contentsOfFile: file, encoding: .utf8)
+    let narrow = wide.replacingOccurrences(of: ".1/24", with: ".1/32").replacingOccurrences(
+      of: "::1/64", with: "::1/128")
+    func isGuarded() throws -> Bool {
+      try space.inside(Programs.nft!, ["list", "ruleset"]).output.contains("ip daddr 10.9.0.255 ")
+    }
+    try space.require(space.wg6(["up", file]))
+    try waitUntil("the broadcast address is guarded") { try isGuarded() }
+    for (text, guards) in [(narrow, false), (wide, true), (narrow, false)] {
+      _ = try space.file("\(space.interface).conf", text)
+      try space.require(space.wg6(["reload", file]))
+      try waitUntil("10.9.0.255 is \(guards ? "" : "not ")guarded") { try isGuarded() == guards }
+    }
+    try space.require(space.wg6(["down", file]))
+  }
+
   @Test func `with lan excluded nothing but local routes of the main table comes before the tunnel`() throws {
     let space = try Namespace(device: false)
     let file = try guardedTunnel(space, "ExcludedIPs = lan")

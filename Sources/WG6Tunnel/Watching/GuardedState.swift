@@ -119,12 +119,17 @@ struct GuardedState: ~Copyable {
       filter = nil
       return false
     }
-    // What a command has just put there is right, but for tunnels that have come or gone since.
+    // A command that has changed the journal has put its table there, or, if it changed something else, left the one that
+    // was put there before. The table stays as it is only if both would do.
+    let before = filter
     if isChanged { filter = now.journalled }
+    let possible = [filter] + (isChanged && before != nil ? [before] : [])
     let isDamaged = isChanged ? now.table == nil : isTableDamaged(now)
     let hasMoved = filter?.killSwitch?.networks != wanted.killSwitch?.networks
-    let isWhole = !isDamaged && !hasMoved && filter?.others == wanted.others
-    if !isWhole || now.hasOtherNeighbours(than: filter) {
+    let isWhole =
+      !isDamaged
+      && possible.allSatisfy { $0?.killSwitch?.networks == wanted.killSwitch?.networks && $0?.others == wanted.others }
+    if !isWhole || possible.contains(where: { now.hasOtherNeighbours(than: $0) }) {
       ownership = nil
       do throws(FirewallError) {
         // A kill switch stays as it is where only the guard changes.
